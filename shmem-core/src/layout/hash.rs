@@ -1,0 +1,157 @@
+//! [`ShmHash`]: hashing whose result is the same in every build, compiler and process.
+//!
+//! `std::hash::Hash` will not do for tables in shared memory: what std feeds for a `str`, a slice or an enum may
+//! change between versions, and two builds would miss each other's keys. Here the feed of every type is fixed by
+//! this file and FORMAT.md.
+
+use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
+
+/// Hashes one key. The algorithm is fixed (FORMAT.md, "Hashing"): words are folded in with a 64 × 64 → 128 bit
+/// multiplication, as in wyhash; byte strings go through rapidhash v3, whose output its authors guarantee.
+#[derive(Debug, Clone)]
+pub struct ShmHasher {
+    state: u64,
+}
+
+/// Odd constants without pattern (the first 64 bits of π's and e's fractions).
+const FOLD: u64 = 0x243f_6a88_85a3_08d3;
+const FINISH: u64 = 0xb7e1_5162_8aed_2a6b;
+
+#[inline(always)]
+fn folded_multiply(a: u64, b: u64) -> u64 {
+    let product = a as u128 * b as u128;
+    product as u64 ^ (product >> 64) as u64
+}
+
+impl ShmHasher {
+    /// A hasher with this seed (each segment has a random one of its own).
+    #[inline]
+    pub fn new(seed: u64) -> Self {
+        ShmHasher { state: seed }
+    }
+
+    /// Feeds one word. Numbers of up to 64 bits are fed as one, sign- or zero-extended.
+    #[inline]
+    pub fn write_u64(&mut self, word: u64) {
+        self.state = folded_multiply(self.state ^ word, FOLD);
+    }
+
+    /// Feeds a byte string together with its length.
+    #[inline]
+    pub fn write_bytes(&mut self, bytes: &[u8]) {
+        const SECRETS: RapidSecrets = RapidSecrets::seed_cpp(0);
+        let hash = rapidhash_v3_seeded(bytes, &SECRETS);
+        self.write_u64(hash ^ bytes.len() as u64);
+    }
+
+    /// The hash of what was fed.
+    #[inline]
+    pub fn finish(&self) -> u64 {
+        folded_multiply(self.state, FINISH)
+    }
+}
+
+/// A type that can be a key of a hashed container in shared memory.
+///
+/// `a == b` must imply equal feeds, and a borrowed form (`str` for `ShmString`) must feed what the owned one does.
+/// A wrong implementation gives wrong answers, never undefined behaviour. Derive it with `#[shm(hash)]`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a key in shared memory",
+    note = "derive it: `#[derive(ShmSafe)] #[shm(hash)]`; std's `Hash` will not do, what it feeds may change between compilers"
+)]
+pub trait ShmHash {
+    /// Feeds the value.
+    fn shm_hash(&self, hasher: &mut ShmHasher);
+}
+
+/// The hash of `key` under `seed`.
+#[inline]
+pub(crate) fn hash_one<K: ShmHash + ?Sized>(key: &K, seed: u64) -> u64 {
+    let mut hasher = ShmHasher::new(seed);
+    key.shm_hash(&mut hasher);
+    hasher.finish()
+}
+
+macro_rules! word {
+    ($($ty:ty)*) => { $(impl ShmHash for $ty {
+        #[inline]
+        fn shm_hash(&self, hasher: &mut ShmHasher) {
+            hasher.write_u64(*self as u64);
+        }
+    })* };
+}
+word!(u8 u16 u32 u64 usize i8 i16 i32 i64 isize bool char);
+
+impl ShmHash for u128 {
+    #[inline]
+    fn shm_hash(&self, hasher: &mut ShmHasher) {
+        hasher.write_u64(*self as u64);
+        hasher.write_u64((*self >> 64) as u64);
+    }
+}
+
+impl ShmHash for i128 {
+    #[inline]
+    fn shm_hash(&self, hasher: &mut ShmHasher) {
+        (*self as u128).shm_hash(hasher);
+    }
+}
+
+impl ShmHash for () {
+    #[inline]
+    fn shm_hash(&self, _: &mut ShmHasher) {}
+}
+
+impl<T> ShmHash for std::marker::PhantomData<T> {
+    #[inline]
+    fn shm_hash(&self, _: &mut ShmHasher) {}
+}
+
+macro_rules! non_zero {
+    ($($ty:ident)*) => { $(impl ShmHash for std::num::$ty {
+        #[inline]
+        fn shm_hash(&self, hasher: &mut ShmHasher) {
+            self.get().shm_hash(hasher);
+        }
+    })* };
+}
+non_zero!(NonZeroU8 NonZeroU16 NonZeroU32 NonZeroU64 NonZeroU128 NonZeroUsize
+    NonZeroI8 NonZeroI16 NonZeroI32 NonZeroI64 NonZeroI128 NonZeroIsize);
+
+impl ShmHash for str {
+    #[inline]
+    fn shm_hash(&self, hasher: &mut ShmHasher) {
+        hasher.write_bytes(self.as_bytes());
+    }
+}
+
+impl<T: ShmHash> ShmHash for [T] {
+    /// Feeds the length, then each element.
+    #[inline]
+    fn shm_hash(&self, hasher: &mut ShmHasher) {
+        hasher.write_u64(self.len() as u64);
+        self.iter().for_each(|element| element.shm_hash(hasher));
+    }
+}
+
+impl<T: ShmHash, const N: usize> ShmHash for [T; N] {
+    /// As the slice.
+    #[inline]
+    fn shm_hash(&self, hasher: &mut ShmHasher) {
+        self.as_slice().shm_hash(hasher);
+    }
+}
+
+impl<T: ShmHash + ?Sized> ShmHash for &T {
+    #[inline]
+    fn shm_hash(&self, hasher: &mut ShmHasher) {
+        (**self).shm_hash(hasher);
+    }
+}
+
+impl ShmHash for String {
+    #[inline]
+    fn shm_hash(&self, hasher: &mut ShmHasher) {
+        self.as_str().shm_hash(hasher);
+    }
+}

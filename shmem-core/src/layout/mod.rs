@@ -1,0 +1,27 @@
+//! The type contract: what a type must be to live in a segment ([`ShmSafe`]), how a value is built there
+//! ([`Init`]), described ([`TypeInfo`]), named across programs ([`Fingerprint`]), hashed ([`ShmHash`]) and
+//! walked ([`Visitor`]).
+
+mod array;
+mod fingerprint;
+mod hash;
+pub mod init;
+mod pod;
+mod primitive;
+mod schema;
+mod shm_safe;
+mod type_info;
+mod visit;
+
+pub use array::ArrayMut;
+pub use fingerprint::Fingerprint;
+pub(crate) use hash::hash_one;
+pub use hash::{ShmHash, ShmHasher};
+pub use init::Init;
+pub use pod::ShmPod;
+pub use schema::{Difference, StoredType};
+pub(crate) use schema::{encode_stored, first_difference};
+pub use shm_safe::{Frozen, Interior, Reach, ShmSafe};
+pub(crate) use shm_safe::{any_lock_held, relocate_many};
+pub use type_info::{ConstArg, Field, GenericArg, Kind, Origin, TypeInfo, TypeRef, Variant};
+pub use visit::Visitor;

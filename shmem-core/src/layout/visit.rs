@@ -1,0 +1,173 @@
+//! [`Visitor`]: walks what values own, for integrity checks, leak recovery and inspection.
+//!
+//! It keeps a work list instead of recursing, so a list of any length is walked in constant stack; it trusts no
+//! byte it reads.
+//!
+//! This file needs `unsafe`: it reads memory that may be damaged, after checking where it is.
+
+use super::ShmSafe;
+use crate::access::{Access, BlockInfo};
+use crate::error::Corrupt;
+use crate::ptr::OffsetPtr;
+use std::collections::BTreeMap;
+
+/// How many findings are kept; a walk over badly damaged bytes need not list them all.
+const MAX_FINDINGS: usize = 64;
+
+type VisitFn = unsafe fn(*const u8, &mut Visitor<'_>);
+
+/// Values yet to be visited.
+struct Work {
+    first: *const u8,
+    count: usize,
+    stride: usize,
+    visit: VisitFn,
+}
+
+/// A walk over values and the blocks they own.
+pub struct Visitor<'v> {
+    access: Access<'v>,
+    owned: BTreeMap<u64, u64>,
+    findings: Vec<Corrupt>,
+    damaged: bool,
+    work: Vec<Work>,
+}
+
+impl<'v> Visitor<'v> {
+    /// A walk in the segment of `access`.
+    pub fn new(access: Access<'v>) -> Self {
+        Visitor { access, owned: BTreeMap::new(), findings: Vec::new(), damaged: false, work: Vec::new() }
+    }
+
+    /// Walks `count` values at `first` and everything they own.
+    ///
+    /// # Safety
+    /// 1. `count` values' bytes from `first` are readable and aligned; they may be damaged.
+    /// 2. Nobody changes them or what they own meanwhile.
+    pub unsafe fn walk<T: ShmSafe>(&mut self, first: *const T, count: usize) {
+        self.schedule(first, count);
+        while let Some(mut work) = self.work.pop() {
+            let at = work.first;
+            work.count -= 1;
+            if work.count > 0 {
+                work.first = at.wrapping_add(work.stride);
+                self.work.push(Work { ..work });
+            }
+            // SAFETY: 1 for the roots; `schedule`d elements were checked to lie in a live block.
+            unsafe { (work.visit)(at, self) };
+        }
+    }
+
+    fn schedule<T: ShmSafe>(&mut self, first: *const T, count: usize) {
+        unsafe fn visit<T: ShmSafe>(at: *const u8, visitor: &mut Visitor<'_>) {
+            // SAFETY: by the caller.
+            unsafe { T::visit(at.cast(), visitor) }
+        }
+        if count > 0 && !T::ANY_BITS && size_of::<T>() > 0 {
+            self.work.push(Work { first: first.cast(), count, stride: size_of::<T>(), visit: visit::<T> });
+        }
+    }
+
+    /// Reports that the value owns the block that `ptr` points to, which must have room for `capacity` values of
+    /// type `T`; the first `live` of them are visited too. A null pointer owns nothing.
+    ///
+    /// # Safety
+    /// 1. `ptr` is readable and aligned.
+    pub unsafe fn own<T: ShmSafe>(&mut self, ptr: *const OffsetPtr<T>, live: usize, capacity: usize) {
+        let Some(size) = capacity.checked_mul(size_of::<T>()).filter(|_| live <= capacity) else {
+            return self
+                .invalid(ptr.cast(), "a length larger than the capacity, or a capacity beyond memory");
+        };
+        // SAFETY: 1.
+        if let Some(first) = unsafe { self.own_bytes(ptr, size) } {
+            self.schedule(first, live);
+        }
+    }
+
+    /// Reports that the value owns the block that `ptr` points to, which must have at least `size` bytes; gives its
+    /// first byte if the block is live, large enough, aligned for a `T`, and owned by no other value.
+    ///
+    /// # Safety
+    /// 1. `ptr` is readable and aligned.
+    pub unsafe fn own_bytes<T>(&mut self, ptr: *const OffsetPtr<T>, size: usize) -> Option<*const T> {
+        // SAFETY: 1.
+        let target: *const T = unsafe { OffsetPtr::load(ptr) };
+        if target.is_null() {
+            if size > 0 {
+                self.invalid(ptr.cast(), "a null pointer where a block is needed");
+            }
+            return None;
+        }
+        let block = self.block(ptr.cast(), target.cast())?;
+        let start = self.access.context().offset_of(target.cast());
+        if start != Some(block.offset) || !target.is_aligned() {
+            self.invalid(ptr.cast(), "a pointer to no block's start");
+            return None;
+        }
+        if block.size_bytes < size as u64 {
+            self.invalid(ptr.cast(), "a block smaller than its contents");
+            return None;
+        }
+        if self.owned.insert(block.offset, block.size_bytes).is_some() {
+            self.invalid(ptr.cast(), "a block owned twice");
+            return None;
+        }
+        Some(target)
+    }
+
+    fn block(&mut self, at: *const u8, target: *const u8) -> Option<BlockInfo> {
+        let block = self.access.block_at(target);
+        if block.is_none() {
+            self.invalid(at, "a pointer to no live block");
+        }
+        block
+    }
+
+    /// Reports a block that is in use without being owned through a pointer (a root's own).
+    pub fn claim(&mut self, offset: u64) -> Option<BlockInfo> {
+        let at = self.access.context().base().wrapping_add(offset as usize);
+        let block = self.block(at, at)?;
+        if self.owned.insert(block.offset, block.size_bytes).is_some() {
+            self.invalid(at, "a block owned twice");
+        }
+        Some(block)
+    }
+
+    /// Reports that the byte at `at` is wrong.
+    pub fn invalid(&mut self, at: *const u8, what: &'static str) {
+        self.damaged = true;
+        if self.findings.len() < MAX_FINDINGS {
+            let at = self.access.context().offset_of(at).unwrap_or(u64::MAX);
+            self.findings.push(Corrupt { at, what });
+        }
+    }
+
+    /// Whether nothing wrong was found.
+    pub fn is_clean(&self) -> bool {
+        !self.damaged
+    }
+
+    /// What was found wrong, the first 64 findings.
+    pub fn findings(&self) -> &[Corrupt] {
+        &self.findings
+    }
+
+    /// Every block reported, as (offset, usable size), in address order.
+    pub fn blocks(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.owned.iter().map(|(offset, size)| (*offset, *size))
+    }
+
+    /// The segment walked.
+    pub fn access(&self) -> Access<'v> {
+        self.access
+    }
+}
+
+impl std::fmt::Debug for Visitor<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Visitor")
+            .field("blocks", &self.owned.len())
+            .field("findings", &self.findings)
+            .finish_non_exhaustive()
+    }
+}

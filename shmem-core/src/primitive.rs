@@ -1,0 +1,12 @@
+//! The atomics every protocol of this crate is written with: std's, or loom's when a model is being checked.
+//!
+//! Loom's atomics have another size than std's, so protocols are modelled on plain structs, never on mapped
+//! bytes; `from_ptr` views of mapped memory always use std's.
+
+#[cfg(not(loom))]
+pub(crate) use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering, compiler_fence};
+
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+#[cfg(loom)]
+pub(crate) use std::sync::atomic::{AtomicI64, compiler_fence};
