@@ -2,7 +2,9 @@
 extern crate self as shmem_core;
 
 pub mod access;
+mod container;
 mod error;
+mod heap;
 mod layout;
 mod mapping;
 mod primitive;

@@ -1,0 +1,1 @@
+//! Containers that live in a segment.
