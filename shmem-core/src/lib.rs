@@ -7,6 +7,7 @@ mod error;
 mod heap;
 mod layout;
 mod mapping;
+mod participant;
 mod primitive;
 mod ptr;
 mod sys;
