@@ -10,6 +10,7 @@ use std::alloc::Layout;
 use std::any::Any;
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 
 /// The largest alignment a stored type may have: every mapping is at least this aligned, everywhere.
 pub const MAX_ALIGN: usize = 4096;
@@ -66,7 +67,7 @@ pub struct Context {
     reserved_bytes: usize,
     id: SegmentId,
     hash_seed: u64,
-    allocator: Box<dyn Allocate>,
+    allocator: Arc<dyn Allocate>,
     upper: Box<dyn Any + Send + Sync>,
 }
 
@@ -82,7 +83,7 @@ impl Context {
         reserved_bytes: usize,
         id: SegmentId,
         hash_seed: u64,
-        allocator: Box<dyn Allocate>,
+        allocator: Arc<dyn Allocate>,
         upper: Box<dyn Any + Send + Sync>,
     ) -> Self {
         debug_assert!(base.addr().get().is_multiple_of(MAX_ALIGN));
@@ -168,7 +169,7 @@ fn detached() -> &'static Context {
         reserved_bytes: 0,
         id: SegmentId([0; 16]),
         hash_seed: 0,
-        allocator: Box::new(NoHeap),
+        allocator: Arc::new(NoHeap),
         upper: Box::new(()),
     })
 }
@@ -246,6 +247,11 @@ impl<'a> Access<'a> {
             _ => None,
         };
         Access { context, log }
+    }
+
+    /// Access for the library's own bookkeeping, which no transaction undoes.
+    pub(crate) fn without_log(context: &'a Context) -> Self {
+        Access { context, log: None }
     }
 
     /// Access for a value that stands in no segment: every allocation is `Err`, every `save` a no-op.

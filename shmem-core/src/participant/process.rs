@@ -132,8 +132,12 @@ impl Participants {
         if let Some(record) = self.attached_now() {
             return Ok(record);
         }
-        let record = self.take_record(&*self.locks)?;
+        let (record, dead) = self.take_record(&*self.locks)?;
+        // Its own before the recovery of the one who had it: recovery takes locks, and so needs a record.
         self.adopt(record);
+        if dead {
+            self.clean(record);
+        }
         Ok(record)
     }
 
@@ -143,8 +147,9 @@ impl Participants {
         self.attached.store(registry::fork_generation() << 16 | u64::from(record + 1), Ordering::Release);
     }
 
-    /// Takes a free record, or a dead process's after its recovery, and its byte lock through `locks`.
-    fn take_record(&self, locks: &dyn ByteLocks) -> Result<u32, Error> {
+    /// Takes a free record or a dead process's, and its byte lock through `locks`; whether it is a dead one's, which
+    /// is still to be cleaned.
+    fn take_record(&self, locks: &dyn ByteLocks) -> Result<(u32, bool), Error> {
         // Free ones first: a record that says ATTACHED is most likely alive, and asking the kernel costs.
         for wanted in [FREE, ATTACHED] {
             for index in 0..self.header.processes {
@@ -153,13 +158,10 @@ impl Participants {
                     continue;
                 }
                 // The lock is ours, so the record is nobody's: free, or of a process that is dead.
-                if record.state.load(Ordering::Acquire) == ATTACHED {
-                    self.run_steps(index);
-                }
                 // CRASH attach: a death after this leaves an attached record without its lock, which is what a
-                // dead process looks like; recovery finds nothing to undo.
-                record.state.store(ATTACHED, Ordering::Release);
-                return Ok(index);
+                // dead process looks like; recovery undoes what is left of the one before, too.
+                let dead = record.state.swap(ATTACHED, Ordering::AcqRel) == ATTACHED;
+                return Ok((index, dead));
             }
         }
         Err(Error::TooManyProcesses { limit: self.header.processes })
@@ -181,7 +183,8 @@ impl Participants {
 
     /// Recovers the process with this record if it is dead; whether it was (and now is not any more).
     pub(crate) fn recover_if_dead(&self, index: u32) -> bool {
-        if !self.is_dead(index) {
+        // Recovery takes locks, and so needs a record.
+        if !self.is_dead(index) || self.process().is_err() {
             return false;
         }
         // A lock is its description's, so two threads of this process would both get it.
@@ -191,7 +194,8 @@ impl Participants {
         }
         let dead = self.record(index).state.load(Ordering::Acquire) == ATTACHED;
         if dead {
-            self.run_steps(index);
+            self.clean(index);
+            self.give_up(index);
         }
         let _ = self.locks.unlock(index);
         dead
@@ -202,19 +206,24 @@ impl Participants {
         (0..self.header.processes).filter(|index| self.recover_if_dead(*index)).count()
     }
 
-    /// Undoes what the process with record `index`, whose byte lock the caller holds, has left.
+    /// Undoes what the dead process with record `index`, whose byte lock the caller holds, has left.
     ///
-    /// CRASH recover: every step is idempotent and the state is changed last, so if this process dies too, the
-    /// kernel drops the lock and the next one begins again.
-    fn run_steps(&self, index: u32) {
-        for step in self.steps.get().into_iter().flatten() {
-            step(index);
-        }
+    /// CRASH recover: every step is idempotent and the record stays attached until all are done, so if this process
+    /// dies too, the kernel drops the lock and the next one begins again.
+    fn clean(&self, index: u32) {
+        // The slots first: from then on whatever the dead signed is known to be nobody's, also to the steps.
         for slot in 0..self.header.slots {
             if let Some(slot) = self.slot(slot) {
                 slot.free_if_of(index);
             }
         }
+        for step in self.steps.get().into_iter().flatten() {
+            step(index);
+        }
+    }
+
+    /// Frees a record, whose byte lock the caller holds.
+    fn give_up(&self, index: u32) {
         let record = self.record(index);
         record.generation.fetch_add(1, Ordering::Relaxed);
         record.pid.store(0, Ordering::Relaxed);
@@ -224,7 +233,11 @@ impl Participants {
     /// Prepares for a fork: takes a record for the child, its lock through `locks` (the child's own description).
     pub(crate) fn prepare_child(&self, locks: &dyn ByteLocks) -> Option<u32> {
         self.attached_now()?;
-        self.take_record(locks).ok()
+        let (record, dead) = self.take_record(locks).ok()?;
+        if dead {
+            self.clean(record);
+        }
+        Some(record)
     }
 
     /// In the child of a fork: `record` was taken for it by `prepare_child`.
@@ -244,12 +257,23 @@ impl Participants {
     }
 
     /// Gives this process's record back, when the mapping goes away: nothing of it can be in use any more.
+    ///
+    /// Pins and reservations are: their handles keep the mapping. Locks may not be (their guards were leaked); then
+    /// the record is left as a dead process's is, for others to recover.
     fn detach(&self) {
-        if let Some(index) = self.attached_now() {
-            self.run_steps(index);
-            let _ = self.locks.unlock(index);
-            self.attached.store(0, Ordering::Release);
+        let Some(index) = self.attached_now() else { return };
+        let leaked = (0..self.header.slots).filter_map(|slot| self.slot(slot)).any(|slot| slot.is_held_by(index));
+        if !leaked {
+            for slot in 0..self.header.slots {
+                if let Some(slot) = self.slot(slot) {
+                    slot.free_if_of(index);
+                }
+            }
+            self.give_up(index);
         }
+        // Else the record stays attached without its lock, which is what a dead process looks like.
+        let _ = self.locks.unlock(index);
+        self.attached.store(0, Ordering::Release);
     }
 }
 

@@ -37,6 +37,11 @@ fn process(word: u64) -> Option<u32> {
 }
 
 impl Slot {
+    /// Whether it belongs to a thread of `process` that holds a lock.
+    pub(super) fn is_held_by(&self, owner: u32) -> bool {
+        process(self.word.load(Ordering::Acquire)) == Some(owner) && self.held.load(Ordering::Relaxed) != 0
+    }
+
     /// Frees the slot if it belongs to a thread of `dead`.
     pub(super) fn free_if_of(&self, dead: u32) {
         let taken = self.word.load(Ordering::Acquire);
