@@ -87,7 +87,12 @@ mod tests {
         drop(one);
         assert!(held_elsewhere(&two, far).unwrap(), "a duplicate keeps the description");
         drop(copy);
-        assert!(!held_elsewhere(&two, far).unwrap());
+        // A child that another test spawns has every description until it executes its program.
+        let start = std::time::Instant::now();
+        while held_elsewhere(&two, far).unwrap() {
+            assert!(start.elapsed().as_secs() < 20);
+            std::thread::yield_now();
+        }
         assert!(try_shared(&two, far).unwrap());
         unlock(&two, far).unwrap();
         unlock(&two, far).unwrap();
