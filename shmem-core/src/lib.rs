@@ -16,4 +16,5 @@ pub(crate) mod testing;
 
 pub use error::*;
 pub use layout::*;
+pub use mapping::{FileMapping, MapMode, MappedRegion, RegionAdvice, RemoveOnDrop, SharedMemory};
 pub use ptr::OffsetPtr;

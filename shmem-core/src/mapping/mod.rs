@@ -2,5 +2,14 @@
 //! registry of what is mapped where.
 
 pub(crate) mod commit;
+mod draft;
+pub(crate) mod file;
+pub(crate) mod place;
+mod raw;
 pub(crate) mod registry;
+mod remove;
+pub(crate) mod storage;
 pub(crate) mod superblock;
+
+pub use raw::{FileMapping, MapMode, MappedRegion, RegionAdvice, SharedMemory};
+pub use remove::RemoveOnDrop;
