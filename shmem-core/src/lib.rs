@@ -1,6 +1,9 @@
 //! shmem (draft root)
 extern crate self as shmem_core;
 
+#[doc(hidden)]
+#[path = "derive_support.rs"]
+pub mod __private;
 pub mod access;
 mod container;
 mod error;
@@ -16,3 +19,4 @@ pub(crate) mod testing;
 pub use error::*;
 pub use layout::*;
 pub use ptr::OffsetPtr;
+pub use shmem_derive::ShmSafe;
