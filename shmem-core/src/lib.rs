@@ -1,6 +1,9 @@
 //! shmem (draft root)
 extern crate self as shmem_core;
 
+#[doc(hidden)]
+#[path = "derive_support.rs"]
+pub mod __private;
 pub mod access;
 mod container;
 mod error;
@@ -18,3 +21,4 @@ pub use error::*;
 pub use layout::*;
 pub use mapping::{FileMapping, MapMode, MappedRegion, RegionAdvice, RemoveOnDrop, SharedMemory};
 pub use ptr::OffsetPtr;
+pub use shmem_derive::ShmSafe;

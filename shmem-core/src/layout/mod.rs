@@ -3,6 +3,7 @@
 //! walked ([`Visitor`]).
 
 mod array;
+mod drop;
 mod fingerprint;
 mod hash;
 pub mod init;
@@ -14,6 +15,7 @@ mod type_info;
 mod visit;
 
 pub use array::ArrayMut;
+pub use drop::ShmDrop;
 pub use fingerprint::Fingerprint;
 pub(crate) use hash::hash_one;
 pub use hash::{ShmHash, ShmHasher};
