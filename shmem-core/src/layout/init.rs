@@ -335,7 +335,10 @@ impl<T: ShmSafe> Place<T> {
     /// Empty room.
     #[inline(always)]
     pub(crate) fn new() -> Self {
-        Place { inline: MaybeUninit::uninit(), boxed: if Self::FITS { None } else { Some(Box::new_uninit()) } }
+        Place {
+            inline: MaybeUninit::uninit(),
+            boxed: if Self::FITS { None } else { Some(Box::new_uninit()) },
+        }
     }
 
     #[inline(always)]
