@@ -278,7 +278,8 @@ impl<'a> Access<'a> {
     }
 
     /// Announces that `len` bytes at `at` are about to be overwritten, or that a `&mut` to them is about to be
-    /// handed out. Call it before anything has changed. Without a transaction it is one predicted branch.
+    /// handed out. Call it before anything has changed. Without a transaction it is one predicted branch. Bytes
+    /// outside the mapping (a value being built on the stack) are not recorded.
     ///
     /// # Safety
     /// 1. `len` bytes at `at` are valid for reads.
@@ -287,6 +288,10 @@ impl<'a> Access<'a> {
         if let Some(log) = self.log {
             cold();
             let at = NonNull::new(at.cast::<u8>().cast_mut()).expect("a place to save is never null");
+            // A value under construction outside the segment is not restored: its place is gone by then.
+            if self.context.offset_of(at.as_ptr()).is_none() {
+                return;
+            }
             // SAFETY: 1.
             unsafe { log.undo.save(at, len) }
         }

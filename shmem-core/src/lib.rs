@@ -17,6 +17,7 @@ mod sys;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use container::*;
 pub use error::*;
 pub use layout::*;
 pub use mapping::{FileMapping, MapMode, MappedRegion, RegionAdvice, RemoveOnDrop, SharedMemory};
