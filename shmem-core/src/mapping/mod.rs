@@ -11,5 +11,9 @@ mod remove;
 pub(crate) mod storage;
 pub(crate) mod superblock;
 
+pub(crate) use file::{CreateSpec, MappedFile, Want};
+pub(crate) use place::{Place, remove};
+pub(crate) use storage::Storage;
+
 pub use raw::{FileMapping, MapMode, MappedRegion, RegionAdvice, SharedMemory};
 pub use remove::RemoveOnDrop;

@@ -13,7 +13,7 @@ use crate::sys;
 use arc_swap::ArcSwap;
 use std::cell::Cell;
 use std::sync::atomic::AtomicPtr;
-use std::sync::{Arc, LazyLock, Mutex, Once};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Once};
 
 /// One mapping.
 #[derive(Clone)]
@@ -54,14 +54,8 @@ pub(crate) struct Cached {
     pub(crate) slot: *const u8,
 }
 
-const EMPTY: Cached = Cached {
-    base: 0,
-    len: 0,
-    epoch: 0,
-    context: std::ptr::null(),
-    owner: 0,
-    slot: std::ptr::null(),
-};
+const EMPTY: Cached =
+    Cached { base: 0, len: 0, epoch: 0, context: std::ptr::null(), owner: 0, slot: std::ptr::null() };
 
 thread_local! {
     static CACHE: Cell<Cached> = const { Cell::new(EMPTY) };
@@ -225,7 +219,7 @@ impl Drop for Registration {
     }
 }
 
-/// Every mapping of this process.
-pub(crate) fn all() -> Vec<Arc<Context>> {
-    TABLE.load().iter().map(|entry| entry.context.clone()).collect()
+/// Keeps every other thread from changing the table, across a fork.
+pub(crate) fn hold() -> MutexGuard<'static, ()> {
+    WRITER.lock().unwrap_or_else(|e| e.into_inner())
 }

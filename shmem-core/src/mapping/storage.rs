@@ -80,6 +80,22 @@ impl Storage {
         Ok(file::replace(self.fd.as_fd(), &own)?)
     }
 
+    /// The same file through an open file description of its own.
+    ///
+    /// # Errors
+    /// As [`renew`](Self::renew).
+    pub(crate) fn reopened(&self) -> io::Result<Storage> {
+        Ok(Storage::new(file::reopen(&self.fd, self.writable)?, self.writable))
+    }
+
+    /// Makes `own`'s open file description, with the bytes it has locked, this one's too.
+    ///
+    /// # Errors
+    /// The system's; never for a descriptor that is open.
+    pub(crate) fn adopt(&self, own: &Storage) -> io::Result<()> {
+        Ok(file::replace(self.fd.as_fd(), &own.fd)?)
+    }
+
     fn allocate(&self, offset: u64, len: u64) -> Result<(), Errno> {
         let (mut at, end, mut piece) = (offset, offset + len, len);
         while at < end {

@@ -83,7 +83,9 @@ impl Participants {
     fn record(&self, index: u32) -> &Record {
         assert!(index < self.header.processes);
         // SAFETY: in bounds of the table, which `new` was promised.
-        unsafe { &*self.base.add((PROCESSES_AT + u64::from(index) * PARTICIPANT_SIZE) as usize).cast().as_ptr() }
+        unsafe {
+            &*self.base.add((PROCESSES_AT + u64::from(index) * PARTICIPANT_SIZE) as usize).cast().as_ptr()
+        }
     }
 
     /// The slot with this index, if there is one.
@@ -230,6 +232,11 @@ impl Participants {
         record.state.store(FREE, Ordering::Release);
     }
 
+    /// Keeps every other thread from attaching or recovering, across a fork.
+    pub(crate) fn hold(&self) -> MutexGuard<'_, ()> {
+        self.changing()
+    }
+
     /// Prepares for a fork: takes a record for the child, its lock through `locks` (the child's own description).
     pub(crate) fn prepare_child(&self, locks: &dyn ByteLocks) -> Option<u32> {
         self.attached_now()?;
@@ -262,7 +269,8 @@ impl Participants {
     /// the record is left as a dead process's is, for others to recover.
     fn detach(&self) {
         let Some(index) = self.attached_now() else { return };
-        let leaked = (0..self.header.slots).filter_map(|slot| self.slot(slot)).any(|slot| slot.is_held_by(index));
+        let leaked =
+            (0..self.header.slots).filter_map(|slot| self.slot(slot)).any(|slot| slot.is_held_by(index));
         if !leaked {
             for slot in 0..self.header.slots {
                 if let Some(slot) = self.slot(slot) {

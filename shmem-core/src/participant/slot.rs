@@ -171,17 +171,15 @@ pub(crate) fn current_owner<T>(at: *const T) -> Result<SlotHandle, LockError> {
 fn attach_thread(at: *const u8, cached: Cached) -> Result<SlotHandle, LockError> {
     // SAFETY: the caller holds a reference to what stands at `at`, so the mapping lives.
     let context: &Context = unsafe { cached.context() };
-    let participants: &Arc<Participants> =
-        context.upper::<Arc<Participants>>().ok_or(LockError::ReadOnly)?;
+    let participants: &Arc<Participants> = context.upper::<Arc<Participants>>().ok_or(LockError::ReadOnly)?;
     let handle = ATTACHMENTS
         .try_with(|attachments| {
             let mut attachments = attachments.borrow_mut();
             attachments.0.retain(|a| a.participants.strong_count() > 0);
             let fork_generation = registry::fork_generation();
-            let known = attachments
-                .0
-                .iter()
-                .find(|a| std::ptr::eq(a.at, Arc::as_ptr(participants)) && a.fork_generation == fork_generation);
+            let known = attachments.0.iter().find(|a| {
+                std::ptr::eq(a.at, Arc::as_ptr(participants)) && a.fork_generation == fork_generation
+            });
             if let Some(known) = known {
                 return Ok(known.handle);
             }
@@ -240,11 +238,5 @@ impl Participants {
             Some(record) if self.is_dead(record) => OwnerState::Dead,
             Some(_) => OwnerState::Alive,
         }
-    }
-
-    /// The process record of the thread that signed with `owner`, if it still is that thread's.
-    pub(crate) fn process_of(&self, owner: Owner) -> Option<u32> {
-        let now = self.slot(owner.slot()?)?.word.load(Ordering::Acquire);
-        (generation(now) == owner.generation()).then(|| process(now)).flatten()
     }
 }

@@ -79,10 +79,16 @@ impl SegmentBuilder {
             return Err(OpenError::InvalidSize { asked_bytes: 0, why: "a segment has at least one byte" });
         }
         if max_capacity < capacity {
-            return Err(OpenError::InvalidSize { asked_bytes: max_capacity, why: "`max_size` is less than `size`" });
+            return Err(OpenError::InvalidSize {
+                asked_bytes: max_capacity,
+                why: "`max_size` is less than `size`",
+            });
         }
         if self.mode & !0o777 != 0 {
-            return Err(OpenError::InvalidSize { asked_bytes: self.mode.into(), why: "the mode has bits beyond 0777" });
+            return Err(OpenError::InvalidSize {
+                asked_bytes: self.mode.into(),
+                why: "the mode has bits beyond 0777",
+            });
         }
         Ok(CreateSpec { capacity, max_capacity, mode: self.mode, commit_all: self.commit_all })
     }

@@ -9,7 +9,7 @@
 //! This file needs `unsafe`: it holds the process's locks across the fork.
 
 use super::inner::Inner;
-use crate::mapping::registry;
+use crate::mapping::{Storage, registry};
 use crate::sys::process;
 use std::cell::RefCell;
 use std::mem;
@@ -39,7 +39,7 @@ struct Prepared {
     // Before `inner`, which the guards borrow from.
     _held: Vec<MutexGuard<'static, ()>>,
     /// The child's record, and the description that holds its lock.
-    child: Option<(u32, crate::mapping::Storage)>,
+    child: Option<(u32, Storage)>,
     inner: Arc<Inner>,
 }
 
@@ -71,7 +71,8 @@ fn prepare_one(inner: Arc<Inner>) -> Prepared {
     // Another thread may be inside these; in the child it would never leave.
     let guards = [inner.participants.hold(), inner.directory.hold()];
     // SAFETY: only the lifetime changes; `inner` is kept beside the guards and dropped after them.
-    let _held = guards.map(|guard| unsafe { mem::transmute::<MutexGuard<'_, ()>, MutexGuard<'static, ()>>(guard) });
+    let _held =
+        guards.map(|guard| unsafe { mem::transmute::<MutexGuard<'_, ()>, MutexGuard<'static, ()>>(guard) });
     Prepared { _held: _held.into(), child, inner }
 }
 

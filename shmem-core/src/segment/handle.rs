@@ -6,8 +6,8 @@ use super::directory::{Directory, Pinned};
 use super::inner::{Inner, Segment};
 use crate::access::Access;
 use crate::error::Result;
-use crate::layout::init::{Init, replace};
 use crate::layout::ShmSafe;
+use crate::layout::init::{Init, replace};
 use crate::mapping::registry;
 use std::fmt;
 use std::ops::Deref;
@@ -103,7 +103,8 @@ impl<T: ?Sized> Root<T> {
     /// Whether this handle is of this process: the child of a fork has its own pins on what it inherited, so it is,
     /// unless the child could get none.
     fn is_ours(&self) -> bool {
-        self.fork_generation == registry::fork_generation() || self.inner.participants.attached_now().is_some()
+        self.fork_generation == registry::fork_generation()
+            || self.inner.participants.attached_now().is_some()
     }
 }
 

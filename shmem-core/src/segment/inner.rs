@@ -7,11 +7,11 @@ use super::directory::{Directory, Key, ObjectInfo, Shape, build_slice};
 use super::fork;
 use super::handle::{Owned, Root};
 use crate::access::{Access, Context, SegmentId};
-use crate::error::{Corrupt, NameError, OpenError, Result};
+use crate::error::{Corrupt, OpenError, Result};
 use crate::heap::{Heap, HeapStats};
 use crate::layout::{Init, ShmSafe, StoredType};
 use crate::mapping::registry::{self, Registration};
-use crate::mapping::{CreateSpec, MappedFile, Place, Want, remove};
+use crate::mapping::{CreateSpec, MappedFile, Place, Storage, Want, remove};
 use crate::participant::{ByteLocks, Participants};
 use crate::primitive::Ordering;
 use std::io;
@@ -19,18 +19,30 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The byte locks of a segment's file.
+impl ByteLocks for Storage {
+    fn try_lock(&self, index: u32) -> io::Result<bool> {
+        self.lock_byte(index.into())
+    }
+    fn unlock(&self, index: u32) -> io::Result<()> {
+        self.unlock_byte(index.into())
+    }
+    fn is_locked(&self, index: u32) -> io::Result<bool> {
+        self.byte_is_locked(index.into())
+    }
+}
+
+/// The byte locks of a mapped file, which they keep mapped.
 struct FileLocks(Arc<MappedFile>);
 
 impl ByteLocks for FileLocks {
     fn try_lock(&self, index: u32) -> io::Result<bool> {
-        self.0.lock_byte(index.into())
+        self.0.storage().try_lock(index)
     }
     fn unlock(&self, index: u32) -> io::Result<()> {
-        self.0.unlock_byte(index.into())
+        ByteLocks::unlock(&**self.0.storage(), index)
     }
     fn is_locked(&self, index: u32) -> io::Result<bool> {
-        self.0.byte_is_locked(index.into())
+        self.0.storage().is_locked(index)
     }
 }
 
@@ -59,10 +71,10 @@ impl Inner {
         fork::install();
         let damaged = |file: &MappedFile, source| OpenError::Damaged { name: file.name(), source };
         let header = *file.header();
-        // SAFETY: the file is mapped whole, and validated; what is not committed is never touched.
+        committed_bytes(&file)?;
+        // SAFETY: the file is mapped whole, validated, and as long as what is committed; nothing else is touched.
         let heap = unsafe { Heap::attach(file.base(), header, file.committer()) };
         let heap = Arc::new(heap.map_err(|e| damaged(&file, e))?);
-        check_length(&file, &heap)?;
         let file = Arc::new(file);
         // SAFETY: mapped writable as long as `FileLocks` keeps the file.
         let participants =
@@ -93,22 +105,30 @@ impl Inner {
             // The kernel gave out a range that is mapped already: not possible while the registry is right.
             return Err(OpenError::NoAddressSpace { name: file.name(), wanted_bytes: header.end });
         };
-        let inner = Arc::new(Inner { _registration: registration, directory, context, participants, heap, file });
+        let inner =
+            Arc::new(Inner { _registration: registration, directory, context, participants, heap, file });
         fork::watch(&inner);
         Ok(Segment { inner })
     }
 }
 
-/// Whether the file is as long as what the heap has committed.
-pub(super) fn check_length(file: &MappedFile, heap: &Heap) -> Result<(), OpenError> {
-    let found_bytes = file
-        .file_len()
-        .map_err(|source| OpenError::Io { action: "examine", path: file.name().into(), source })?;
-    let expected_bytes = heap.required_file_bytes();
+/// How much of the file the heap has committed, from its start.
+///
+/// # Errors
+/// [`OpenError::Damaged`], and [`OpenError::Truncated`] if the file is shorter.
+pub(super) fn committed_bytes(file: &MappedFile) -> Result<u64, OpenError> {
+    // SAFETY: the first page is mapped, and the header validated.
+    let committed = unsafe { Heap::required_file_bytes(file.base(), file.header()) };
+    let expected_bytes = committed.map_err(|source| OpenError::Damaged { name: file.name(), source })?;
+    let found_bytes = file.file_len().map_err(|source| OpenError::Io {
+        action: "examine",
+        path: file.name().into(),
+        source,
+    })?;
     if found_bytes < expected_bytes {
         return Err(OpenError::Truncated { name: file.name(), found_bytes, expected_bytes });
     }
-    Ok(())
+    Ok(expected_bytes)
 }
 
 /// Memory that several processes share, holding ordinary mutable data structures at typed, named roots.
@@ -421,9 +441,8 @@ impl Segment {
     pub fn grow(&self, extra: u64) -> Result<u64> {
         let (page, max) = (1 << self.inner.file.header().heap_page_shift, self.max_size());
         let capacity = &self.inner.file.state().capacity;
-        let raise = |now: u64| {
-            now.checked_add(extra)?.checked_next_multiple_of(page).filter(|raised| *raised <= max)
-        };
+        let raise =
+            |now: u64| now.checked_add(extra)?.checked_next_multiple_of(page).filter(|raised| *raised <= max);
         match capacity.fetch_update(Ordering::AcqRel, Ordering::Acquire, raise) {
             Ok(before) => Ok(raise(before).unwrap_or(max)),
             Err(now) => Err(OpenError::InvalidSize {
@@ -440,9 +459,8 @@ impl Segment {
     /// [`OpenError::Io`].
     pub fn flush(&self) -> Result<()> {
         let file = &self.inner.file;
-        file.flush(0..self.inner.heap.required_file_bytes()).map_err(|source| {
-            OpenError::Io { action: "flush", path: file.name().into(), source }.into()
-        })
+        file.flush(0..committed_bytes(file)?)
+            .map_err(|source| OpenError::Io { action: "flush", path: file.name().into(), source }.into())
     }
 
     /// Looks for damage in the heap and the directory; an empty list is a sound segment. Others may be working
@@ -493,4 +511,3 @@ fn unique_name<T: ShmSafe>() -> String {
         _ => info.to_string(),
     }
 }
-

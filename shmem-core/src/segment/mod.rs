@@ -6,6 +6,8 @@ mod fork;
 mod handle;
 mod inner;
 mod read_only;
+#[cfg(test)]
+mod tests;
 
 pub use builder::SegmentBuilder;
 pub use directory::{ObjectInfo, ObjectKind};

@@ -7,7 +7,7 @@
 
 use super::directory::{Directory, Key, ObjectInfo};
 use super::handle::Root;
-use super::inner::{Inner, Segment, check_length};
+use super::inner::{Inner, Segment, committed_bytes};
 use crate::access::{Allocate, BlockInfo, Context, SegmentId};
 use crate::error::{AllocError, OpenError, Result};
 use crate::heap::Heap;
@@ -108,9 +108,10 @@ impl ReadOnlySegment {
         };
         let header = *file.header();
         let damaged = |source| OpenError::Damaged { name: file.name(), source };
-        // SAFETY: the file is mapped whole, and validated; `LookOnly` never has it written.
+        committed_bytes(&file)?;
+        // SAFETY: the file is mapped whole, validated, and as long as what is committed; `LookOnly` never has it
+        // written.
         let heap = unsafe { Heap::attach(file.base(), header, file.committer()) }.map_err(damaged)?;
-        check_length(&file, &heap)?;
         let file = Arc::new(file);
         // SAFETY: the tables are mapped; they are never written, since `NoLocks` gives no record.
         let participants = unsafe { Participants::new(file.base(), header, Box::new(NoLocks(file.clone()))) };

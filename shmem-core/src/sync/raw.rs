@@ -181,7 +181,9 @@ impl RawLock {
         let freed = (seen & WAITERS) | POISON;
         // From exactly this owner and generation: were the owner alive after all, or the lock another's by now,
         // nothing happens. SYNC lock: AcqRel, so that who locks next sees the cause.
-        if self.word.compare_exchange(seen, freed, Ordering::AcqRel, Ordering::Relaxed).is_ok() && seen & WAITERS != 0 {
+        if self.word.compare_exchange(seen, freed, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            && seen & WAITERS != 0
+        {
             futex::wake(&self.word, u32::MAX);
         }
         true

@@ -2,6 +2,7 @@
 //!
 //! This file needs `unsafe`: system calls take raw memory.
 
+pub(crate) mod clock;
 pub(crate) mod file;
 pub(crate) mod futex;
 pub(crate) mod lock;

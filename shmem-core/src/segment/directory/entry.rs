@@ -83,7 +83,9 @@ impl ObjectKind {
     }
 
     pub(super) fn from_code(code: u32) -> Option<Self> {
-        [ObjectKind::Named, ObjectKind::Unique, ObjectKind::Anonymous].into_iter().find(|k| k.code() == code & 0xFF)
+        [ObjectKind::Named, ObjectKind::Unique, ObjectKind::Anonymous]
+            .into_iter()
+            .find(|k| k.code() == code & 0xFF)
     }
 }
 

@@ -34,7 +34,8 @@ const FIRST_LOG2: u32 = 5;
 impl Table {
     fn decode(word: u64) -> Option<Self> {
         let table = Table { at: word & ((1 << 56) - 1), log2: (word >> 56) as u32 };
-        (table.at != 0 && table.at.is_multiple_of(8) && (FIRST_LOG2..=32).contains(&table.log2)).then_some(table)
+        (table.at != 0 && table.at.is_multiple_of(8) && (FIRST_LOG2..=32).contains(&table.log2))
+            .then_some(table)
     }
 
     fn encode(self) -> u64 {
@@ -65,7 +66,12 @@ impl Directory {
     }
 
     /// Calls `found` with each entry number whose hash may be `hash`, until it answers `Some`.
-    pub(super) fn probe<R>(&self, table: Table, hash: u64, mut found: impl FnMut(u32) -> Option<R>) -> Option<R> {
+    pub(super) fn probe<R>(
+        &self,
+        table: Table,
+        hash: u64,
+        mut found: impl FnMut(u32) -> Option<R>,
+    ) -> Option<R> {
         let mut i = hash;
         // Bounded: a damaged table may have no empty slot.
         for _ in 0..=table.mask() {
@@ -99,7 +105,7 @@ impl Directory {
         let block = self.access().allocate(layout)?;
         // SAFETY: a fresh block of that size.
         unsafe { block.cast::<u8>().as_ptr().write_bytes(0, layout.size()) };
-        let at = self.offset_of(block.cast());
+        let at = self.offset_of(block.cast::<u8>());
         // SAFETY: the block's first word.
         unsafe { block.cast::<u64>().write(old.map_or(0, |table| table.at)) };
         let table = Table { at, log2 };
@@ -117,7 +123,8 @@ impl Directory {
             let Some(entry) = self.entry(number) else { continue };
             let state = entry.state();
             let named = entry.kind.load(Ordering::Relaxed) & 0xFF != 3;
-            if named && (state.is(Phase::Live) || state.is(Phase::Reserved)) && indexed < table.mask() as u32 {
+            if named && (state.is(Phase::Live) || state.is(Phase::Reserved)) && indexed < table.mask() as u32
+            {
                 self.insert_into(table, entry.hash.load(Ordering::Relaxed), number);
                 indexed += 1;
             }

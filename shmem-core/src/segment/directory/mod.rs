@@ -14,26 +14,29 @@ mod index;
 mod pins;
 mod schema_store;
 
-pub use entry::ObjectKind;
 pub(crate) use entry::MAX_NAME;
+pub use entry::ObjectKind;
 use entry::{Entry, INLINE_NAME, Phase, SLICE, State};
 use pins::LocalPins;
 
 use crate::access::{Access, BlockInfo, Context, MAX_ALIGN};
-use crate::error::{Corrupt, Error, LockError, NameError, Result};
+use crate::error::{Corrupt, Error, NameError, Result};
 use crate::layout::init::{Init, Partial};
-use crate::layout::{Fingerprint, ShmHasher, ShmSafe, TypeInfo, any_lock_held, describe_stored, first_difference};
+use crate::layout::{
+    Fingerprint, ShmHasher, ShmSafe, TypeInfo, any_lock_held, describe_stored, first_difference,
+};
 use crate::mapping::superblock::{DIRECTORY_AT, FixedHeader};
 use crate::participant::{MAX_PROCESSES, Owner, Participants, SlotHandle, current_owner};
 use crate::primitive::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Acquired, Patience, RawLock};
 use crate::sys::clock::Deadline;
 use crate::sys::futex::{self, Woken};
+use arc_swap::ArcSwap;
 use std::alloc::Layout;
 use std::any::TypeId;
 use std::collections::HashSet;
 use std::ptr::{self, NonNull};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// Entries in the first chunk; each further one has twice as many.
@@ -191,7 +194,9 @@ pub(crate) struct Directory {
     participants: Arc<Participants>,
     pins: LocalPins,
     /// Types whose records are known to be stored.
-    known_types: Mutex<HashSet<TypeId>>,
+    known_types: ArcSwap<HashSet<TypeId>>,
+    /// Serialises changes of `known_types`.
+    storing: Mutex<()>,
     /// Chunks found to lie in live blocks, by their offsets.
     checked_chunks: [AtomicU64; CHUNKS],
     /// The index word whose table was found to lie in a live block.
@@ -200,13 +205,18 @@ pub(crate) struct Directory {
 
 impl Directory {
     /// The directory of the segment mapped by `context`; zeroed bytes are an empty one.
-    pub(crate) fn new(context: Arc<Context>, participants: Arc<Participants>, header: &FixedHeader) -> Result<Self, Corrupt> {
+    pub(crate) fn new(
+        context: Arc<Context>,
+        participants: Arc<Participants>,
+        header: &FixedHeader,
+    ) -> Result<Self, Corrupt> {
         debug_assert!(header.processes as usize <= MAX_PROCESSES);
         let directory = Directory {
             context,
             participants,
             pins: LocalPins::default(),
-            known_types: Mutex::default(),
+            known_types: ArcSwap::default(),
+            storing: Mutex::default(),
             checked_chunks: Default::default(),
             checked_index: AtomicU64::new(0),
         };
@@ -270,7 +280,9 @@ impl Directory {
         let header = self.header();
         let index = header.index.load(Ordering::Acquire);
         if index != 0 && self.checked_index.load(Ordering::Relaxed) != index {
-            let Some(table) = self.table() else { return corrupt("the directory's index lies outside the segment") };
+            let Some(table) = self.table() else {
+                return corrupt("the directory's index lies outside the segment");
+            };
             let block = self.context.allocator().block_at(table.at);
             if !block.is_some_and(|b| b.offset == table.at && b.size_bytes >= table.bytes()) {
                 return corrupt("the directory's index is in no block");
@@ -365,7 +377,12 @@ impl Directory {
         }
     }
 
-    fn lookup_locked(&self, _: &Locked<'_>, key: &Key<'_>, hash: u64) -> Result<Option<(u32, &Entry, State)>> {
+    fn lookup_locked(
+        &self,
+        _: &Locked<'_>,
+        key: &Key<'_>,
+        hash: u64,
+    ) -> Result<Option<(u32, &Entry, State)>> {
         let Some(table) = self.checked_table()? else { return Ok(None) };
         Ok(self.probe(table, hash, |number| {
             let entry = self.entry(number)?;
@@ -393,7 +410,8 @@ impl Directory {
     /// Makes good what a dead holder of the lock left. The entries are the truth; everything else follows.
     fn repair(&self) {
         self.rebuild();
-        let used = (0..self.high()).filter_map(|n| self.entry(n)).filter(|e| !e.state().is(Phase::Free)).count();
+        let used =
+            (0..self.high()).filter_map(|n| self.entry(n)).filter(|e| !e.state().is(Phase::Free)).count();
         self.header().used.store(used as u32, Ordering::Relaxed);
     }
 
@@ -527,9 +545,11 @@ impl Directory {
             .ok_or(Corrupt { at: DIRECTORY_AT, what: "an entry in no block" }.into())
             .and_then(|entry| self.check_type::<T>(entry, key, shape).map(|()| entry));
         match checked {
-            Ok(entry) => {
-                Ok(Pinned { number, at: self.object_at(entry), count: entry.count.load(Ordering::Relaxed) as usize })
-            }
+            Ok(entry) => Ok(Pinned {
+                number,
+                at: self.object_at(entry),
+                count: entry.count.load(Ordering::Relaxed) as usize,
+            }),
             Err(e) => {
                 self.unpin(number, None);
                 Err(e)
@@ -632,7 +652,8 @@ impl Directory {
         checked?;
         let at = entry.object.load(Ordering::Relaxed);
         let block = self.context.allocator().block_at(at);
-        if size_of::<T>() > 0 && !block.is_some_and(|b| at + size_of::<T>() as u64 <= b.offset + b.size_bytes) {
+        if size_of::<T>() > 0 && !block.is_some_and(|b| at + size_of::<T>() as u64 <= b.offset + b.size_bytes)
+        {
             return if entry.state() != state {
                 Ok(None)
             } else {
@@ -702,7 +723,6 @@ impl Directory {
             }
         };
         let reservation = Reservation { directory: self, number, entry };
-        let Shape::One | Shape::Slice(Some(_)) = shape else { unreachable!("a construction knows its length") };
         let count = entry.count.load(Ordering::Relaxed) as usize;
         let (first, _) = self.access().allocate_array::<T>(count)?;
         if size_of::<T>() * count != 0 {
@@ -719,7 +739,13 @@ impl Directory {
     }
 
     /// Takes an entry for `key` and enters the name.
-    fn reserve<T: ShmSafe>(&self, lock: Locked<'_>, key: &Key<'_>, hash: u64, shape: Shape) -> Result<(u32, &Entry)> {
+    fn reserve<T: ShmSafe>(
+        &self,
+        lock: Locked<'_>,
+        key: &Key<'_>,
+        hash: u64,
+        shape: Shape,
+    ) -> Result<(u32, &Entry)> {
         let process = self.participants.process()?;
         let anonymous = key.kind == ObjectKind::Anonymous;
         if !anonymous {
@@ -761,7 +787,8 @@ impl Directory {
     fn take_entry(&self) -> Result<u32> {
         let header = self.header();
         let high = self.high();
-        let free = |number: u32| self.entry(number).is_some_and(|e| e.state().is(Phase::Free) && !e.is_pinned());
+        let free =
+            |number: u32| self.entry(number).is_some_and(|e| e.state().is(Phase::Free) && !e.is_pinned());
         if header.used.load(Ordering::Relaxed) < high {
             let hint = header.free.load(Ordering::Relaxed).min(high - 1);
             if let Some(number) = (hint..high).chain(0..hint).find(|number| free(*number)) {
@@ -776,7 +803,8 @@ impl Directory {
             .ok_or(crate::error::AllocError::OutOfMemory { wanted_bytes: 0, largest_free_bytes: 0 })?;
         if at.load(Ordering::Relaxed) == 0 {
             let bytes = chunk_len(chunk) * size_of::<Entry>();
-            let layout = Layout::from_size_align(bytes, align_of::<Entry>()).expect("a power of two of entries");
+            let layout =
+                Layout::from_size_align(bytes, align_of::<Entry>()).expect("a power of two of entries");
             let block = self.access().allocate(layout)?.cast::<u8>();
             // SAFETY: a fresh block of that size.
             unsafe { block.as_ptr().write_bytes(0, bytes) };
@@ -812,7 +840,9 @@ impl Directory {
         let hash = key.hash(self.context.hash_seed());
         let (number, entry) = loop {
             let lock = self.lock()?;
-            let Some((number, entry, state)) = self.lookup_locked(&lock, key, hash)? else { return Ok(false) };
+            let Some((number, entry, state)) = self.lookup_locked(&lock, key, hash)? else {
+                return Ok(false);
+            };
             if state.is(Phase::Reserved) {
                 // Under construction: not there yet.
                 return Ok(false);
@@ -863,10 +893,12 @@ impl Directory {
             if !entry.state().is(Phase::Live) {
                 continue;
             }
-            let (Some(object_kind), Some(name)) = (ObjectKind::from_code(kind), self.name_bytes(entry)) else {
+            let (Some(object_kind), Some(name)) = (ObjectKind::from_code(kind), self.name_bytes(entry))
+            else {
                 return Err(Corrupt { at: self.entry_offset(entry), what: "a directory entry" }.into());
             };
-            let fingerprint = schema_store::from_halves([0, 1].map(|i| entry.fingerprint[i].load(Ordering::Relaxed)));
+            let fingerprint =
+                schema_store::from_halves([0, 1].map(|i| entry.fingerprint[i].load(Ordering::Relaxed)));
             let count = entry.count.load(Ordering::Relaxed);
             objects.push(ObjectInfo {
                 name: String::from_utf8_lossy(name).into_owned(),
@@ -944,7 +976,9 @@ impl Directory {
     /// The blocks that the directory itself uses: chunks, index tables, names, type records.
     pub(crate) fn own_blocks(&self) -> Vec<BlockInfo> {
         let mut at: Vec<u64> = self.tables().into_iter().map(|(at, _)| at).collect();
-        at.extend(self.header().chunks.iter().map(|chunk| chunk.load(Ordering::Relaxed)).filter(|at| *at != 0));
+        at.extend(
+            self.header().chunks.iter().map(|chunk| chunk.load(Ordering::Relaxed)).filter(|at| *at != 0),
+        );
         at.extend(self.record_blocks());
         at.extend(
             (0..self.high())
@@ -966,6 +1000,11 @@ impl Directory {
                 word.fetch_or(bit, Ordering::SeqCst);
             }
         }
+    }
+
+    /// Keeps every other thread out of what this process alone locks, across a fork.
+    pub(crate) fn hold(&self) -> MutexGuard<'_, ()> {
+        self.storing.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// In the child of a fork.

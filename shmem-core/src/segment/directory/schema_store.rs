@@ -7,6 +7,8 @@ use crate::error::Result;
 use crate::layout::{Fingerprint, ShmSafe, StoredType, encode_stored};
 use crate::primitive::{AtomicU64, Ordering};
 use std::alloc::Layout;
+use std::collections::HashSet;
+use std::sync::Arc;
 
 /// Before the bytes of a record: where the next one stands, how long this one is, and whose it is.
 #[repr(C)]
@@ -80,7 +82,9 @@ impl Directory {
             None::<()>
         });
         all.into_iter()
-            .filter_map(|fingerprint| Some(StoredType { fingerprint, record: self.stored_record(fingerprint)? }))
+            .filter_map(|fingerprint| {
+                Some(StoredType { fingerprint, record: self.stored_record(fingerprint)? })
+            })
             .collect()
     }
 
@@ -96,37 +100,44 @@ impl Directory {
 
     /// Stores the records of `T` and of the types it is made of, where they are missing. Under the directory lock.
     pub(super) fn store_schema<T: ShmSafe>(&self) -> Result<()> {
-        if !self.known_types.lock().unwrap_or_else(|e| e.into_inner()).insert(T::type_info().id) {
+        let id = T::type_info().id;
+        if self.known_types.load().contains(&id) {
             return Ok(());
         }
-        let store = || {
-            // The parts before the whole: a reader that finds a type finds what it is made of.
-            for stored in encode_stored::<T>().into_iter().rev() {
-                if self.records(|_, head| (Self::fingerprint_of(head) == stored.fingerprint).then_some(())).is_some() {
-                    continue;
-                }
-                let size = size_of::<Head>() + stored.record.len();
-                let layout = Layout::from_size_align(size, 8).expect("a record is small");
-                let block = self.access().allocate(layout)?.cast::<u8>();
-                let [low, high] = halves(stored.fingerprint);
-                // SAFETY: a fresh block of that size, aligned to 8.
-                unsafe {
-                    block.cast::<Head>().write(Head {
-                        next: AtomicU64::new(self.header().schema.load(Ordering::Relaxed)),
-                        len: AtomicU64::new(stored.record.len() as u64),
-                        fingerprint: [AtomicU64::new(low), AtomicU64::new(high)],
-                    });
-                    let bytes = block.as_ptr().add(size_of::<Head>());
-                    bytes.copy_from_nonoverlapping(stored.record.as_ptr(), stored.record.len());
-                }
-                // CRASH schema: a death before this store leaks the block.
-                // SYNC schema: Release, pairs with the Acquire in `records`.
-                self.header().schema.store(self.offset_of(block), Ordering::Release);
+        // The parts before the whole: a reader that finds a type finds what it is made of.
+        for stored in encode_stored::<T>().into_iter().rev() {
+            if self
+                .records(|_, head| (Self::fingerprint_of(head) == stored.fingerprint).then_some(()))
+                .is_none()
+            {
+                self.store_record(&stored)?;
             }
-            Ok(())
-        };
-        store().inspect_err(|_| {
-            self.known_types.lock().unwrap_or_else(|e| e.into_inner()).remove(&T::type_info().id);
-        })
+        }
+        let _storing = self.hold();
+        let mut known = HashSet::clone(&self.known_types.load());
+        known.insert(id);
+        self.known_types.store(Arc::new(known));
+        Ok(())
+    }
+
+    fn store_record(&self, stored: &StoredType) -> Result<()> {
+        let size = size_of::<Head>() + stored.record.len();
+        let layout = Layout::from_size_align(size, 8).expect("a record is small");
+        let block = self.access().allocate(layout)?.cast::<u8>();
+        let [low, high] = halves(stored.fingerprint);
+        // SAFETY: a fresh block of that size, aligned to 8.
+        unsafe {
+            block.cast::<Head>().write(Head {
+                next: AtomicU64::new(self.header().schema.load(Ordering::Relaxed)),
+                len: AtomicU64::new(stored.record.len() as u64),
+                fingerprint: [AtomicU64::new(low), AtomicU64::new(high)],
+            });
+            let bytes = block.as_ptr().add(size_of::<Head>());
+            bytes.copy_from_nonoverlapping(stored.record.as_ptr(), stored.record.len());
+        }
+        // CRASH schema: a death before this store leaks the block.
+        // SYNC schema: Release, pairs with the Acquire in `records`.
+        self.header().schema.store(self.offset_of(block), Ordering::Release);
+        Ok(())
     }
 }
