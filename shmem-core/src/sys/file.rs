@@ -38,7 +38,8 @@ fn retry<T>(call: impl FnMut() -> Result<T>) -> Result<T> {
 pub(crate) struct Status {
     pub(crate) len: u64,
     pub(crate) owner: u32,
-    pub(crate) links: u64,
+    /// Whether it has a name.
+    pub(crate) named: bool,
     /// The permission bits.
     pub(crate) mode: u32,
     kind: FileType,
@@ -69,7 +70,7 @@ impl From<rustix::fs::Stat> for Status {
         Status {
             len: stat.st_size.try_into().unwrap_or(0),
             owner: stat.st_uid,
-            links: stat.st_nlink.into(),
+            named: stat.st_nlink > 0,
             mode: stat.st_mode & 0o7777,
             kind: FileType::from_raw_mode(stat.st_mode),
         }
@@ -117,7 +118,7 @@ pub(crate) fn create_unnamed(directory: &Path) -> Result<OwnedFd> {
     retry(|| rustix::fs::openat(CWD, directory, flags, Mode::RUSR | Mode::WUSR))
 }
 
-/// Creates memory that is a file without a name anywhere and can never shrink.
+/// Creates memory that is a file without a name anywhere, can never shrink, and can be sealed no further.
 pub(crate) fn create_memory(executable: bool) -> Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let create = |flags| rustix::fs::memfd_create(c"shmem", flags);
@@ -130,7 +131,7 @@ pub(crate) fn create_memory(executable: bool) -> Result<OwnedFd> {
             other => other?,
         }
     };
-    rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK)?;
+    rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::SEAL)?;
     Ok(fd)
 }
 

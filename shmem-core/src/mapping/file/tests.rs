@@ -269,7 +269,7 @@ fn dead_creators_are_cleared_away_and_live_ones_are_not() {
         let segment = create(place.clone());
         assert!(!dead.exists() && live.exists() && foreign.exists());
         assert!(
-            !lock::held_elsewhere(&file::open(&place.path().unwrap(), true).unwrap(), lock_byte::CREATOR)
+            !lock::held_elsewhere(file::open(&place.path().unwrap(), true).unwrap(), lock_byte::CREATOR)
                 .unwrap()
         );
         drop(segment);
@@ -438,9 +438,9 @@ fn every_flipped_byte_of_the_header_is_an_error() {
         std::fs::write(place.path().unwrap(), image).unwrap();
         open_fails(&place)
     };
-    for at in 0..256 {
+    for (at, byte) in image[..256].iter().enumerate() {
         for flip in [0x01, 0x80, 0xFF] {
-            let error = with(at, image[at] ^ flip);
+            let error = with(at, byte ^ flip);
             let fits = match at {
                 0..8 => matches!(error, OpenError::NotASegment { .. }),
                 8..12 => matches!(error, OpenError::FormatVersion { expected: 1, .. }),
@@ -451,8 +451,8 @@ fn every_flipped_byte_of_the_header_is_an_error() {
         }
     }
     // The ready word.
-    for at in 256..260 {
-        assert!(matches!(with(at, !image[at]), OpenError::Damaged { source: Corrupt { at: 256, .. }, .. }));
+    for (at, byte) in image.iter().enumerate().take(260).skip(256) {
+        assert!(matches!(with(at, !byte), OpenError::Damaged { source: Corrupt { at: 256, .. }, .. }));
     }
     let with_state = |ready: u32, capacity: u64| {
         let mut image = image.clone();
@@ -771,4 +771,31 @@ fn a_parents_byte_goes_with_it_though_its_child_lives_on() {
     rustix::process::kill_process(child, rustix::process::Signal::KILL).unwrap();
     assert_eq!(died.signal(), Some(9));
     assert!(freed.is_ok() && lived.is_ok());
+}
+
+#[test]
+fn commits_finish_under_a_storm_of_signals() {
+    const TEST: &str = "commits_finish_under_a_storm_of_signals";
+    if !is_child(TEST) {
+        assert_passed(&in_child(TEST, |_| {}));
+        return;
+    }
+    extern "C" fn handler(_: libc::c_int) {}
+    // SAFETY: a plain structure of integers, for which zeros are valid.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as *const () as usize;
+    let period = libc::timeval { tv_sec: 0, tv_usec: 200 };
+    let timer = libc::itimerval { it_interval: period, it_value: period };
+    // SAFETY: the handler does nothing; without SA_RESTART it interrupts every call.
+    unsafe {
+        assert_eq!(libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()), 0);
+        assert_eq!(libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()), 0);
+    }
+    let spec = CreateSpec { capacity: 48 << 20, max_capacity: 48 << 20, commit_all: true, mode: 0o600 };
+    for lacks in [false, true] {
+        lacking::FALLOCATE.set(lacks);
+        let file = MappedFile::create(Place::Anonymous, &spec, &mut nothing).unwrap();
+        let (start, end) = (file.header().data_at, file.header().end);
+        assert_eq!(file::next_hole(file.fd(), start, end).unwrap(), None);
+    }
 }
