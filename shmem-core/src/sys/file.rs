@@ -243,7 +243,7 @@ pub(crate) fn write_zeros(fd: impl AsFd, mut offset: u64, end: u64) -> Result<()
 }
 
 /// The first hole at or behind `offset` and where it ends, both below `end`; `None` if there is none. File
-/// systems that know no holes show none.
+/// systems that know no holes show none; others show what [`allocate`] gave and nobody touched as a hole too.
 pub(crate) fn next_hole(fd: impl AsFd, offset: u64, end: u64) -> Result<Option<(u64, u64)>> {
     #[cfg(test)]
     if lacking::HOLES.get() {
