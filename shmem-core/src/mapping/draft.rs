@@ -39,9 +39,10 @@ pub(super) enum Unpublished {
 }
 
 impl Draft {
-    /// An empty file with exactly the permission bits `mode`. `named` asks for a temporary file even where
+    /// An empty file with exactly the permission bits `mode` (of owner, group and others). `named` asks for a temporary file even where
     /// unnamed ones are to be had.
     pub(super) fn new(place: &Place, mode: u32, named: bool) -> Result<(Self, OwnedFd), OpenError> {
+        let mode = mode & 0o777;
         let failed = |errno| place.error("create", errno);
         let (hidden, fd) = match place.path() {
             None => (Hidden::Memory, file::create_memory(mode & 0o111 != 0).map_err(failed)?),
@@ -125,7 +126,7 @@ fn create_temporary(path: &Path) -> Result<(PathBuf, OwnedFd), Errno> {
         // nobody does.
         let errno = |e: std::io::Error| Errno::from_io_error(&e).unwrap_or(Errno::IO);
         let ours = match lock::try_exclusive(&fd, lock_byte::CREATOR).map_err(errno) {
-            Ok(locked) => locked && file::status(&fd)?.links > 0,
+            Ok(locked) => locked && file::status(&fd)?.named,
             Err(e) => {
                 let _ = file::unlink(&at);
                 return Err(e);

@@ -19,6 +19,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
+/// How often `open_or_create` may find the name taken when it creates and free when it opens: a file system on
+/// which that stays so (a stale network cache) must not hang it.
+const OPEN_OR_CREATE_ROUNDS: u32 = 10_000;
+
 /// What a new segment shall be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CreateSpec {
@@ -167,12 +171,14 @@ impl MappedFile {
     /// same time exactly one creates it. ([`create`](Self::create) always makes anonymous memory.)
     ///
     /// # Errors
-    /// As for [`open`](Self::open) and [`create`](Self::create), but neither `NotFound` nor `AlreadyExists`.
+    /// As for [`open`](Self::open) and [`create`](Self::create), but not `NotFound`, and `AlreadyExists` only if
+    /// others create and remove the segment as fast as this process can look.
     pub(crate) fn open_or_create(
         place: Place,
         spec: &CreateSpec,
         build: Build<'_>,
     ) -> Result<Self, OpenError> {
+        let mut rounds = 0;
         loop {
             match Self::open(place.clone(), Want::ReadWrite) {
                 Err(OpenError::NotFound { .. }) => {}
@@ -180,7 +186,7 @@ impl MappedFile {
             }
             match Self::create(place.clone(), spec, build) {
                 // Another creator was faster; if its segment is removed before we open it, we create again.
-                Err(OpenError::AlreadyExists { .. }) => {}
+                Err(OpenError::AlreadyExists { .. }) if rounds < OPEN_OR_CREATE_ROUNDS => rounds += 1,
                 other => return other,
             }
         }
@@ -377,7 +383,8 @@ impl MappedFile {
             return Ok(());
         }
         // SAFETY: inside the mapping (1), from a page's first byte.
-        Ok(unsafe { memory::sync(self.base.add(start as usize), (end - start) as usize)? })
+        unsafe { memory::sync(self.base.add(start as usize), (end - start) as usize) }
+            .map_err(io::Error::from)
     }
 }
 

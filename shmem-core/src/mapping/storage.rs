@@ -1,11 +1,15 @@
 //! [`Storage`]: a segment's open file: memory behind its bytes, and the locks on its bytes.
+//!
+//! No process-local lock is held anywhere here: a fork copies them locked.
+//!
+//! This file needs `unsafe`: it keeps a descriptor as a number.
 
 use super::commit::Commit;
 use crate::error::AllocError;
 use crate::sys::{Errno, file, lock};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Mutex;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 /// The bytes that are locked, far behind every byte that is stored. FORMAT.md, "File locks".
 pub(crate) mod lock_byte {
@@ -22,20 +26,31 @@ pub(crate) mod lock_byte {
 /// The smallest piece an interrupted commit is cut into.
 const SMALLEST_PIECE: u64 = 64 << 10;
 
+/// What [`Storage::locks`] holds before its first use.
+const NOT_OPEN: i32 = -1;
+
 /// A segment's open file.
 ///
 /// # Invariants
-/// 1. The open file description belongs to this process alone once [`renew`](Self::renew) has run in it, and to
-///    no other `Storage`.
+/// 1. `fd` is the open file description that is mapped. No byte is locked through it once the segment is
+///    published: a mapping keeps its description, and so its locks, as long as the mapping is inherited by
+///    some child of a fork.
+/// 2. `locks`, once open, is the number of another description of the file, which is never mapped; it stays open
+///    until the value is dropped. It belongs to this process alone once
+///    [`renew`](Self::renew) has run in it, or `shared` is set.
 #[derive(Debug)]
 pub(crate) struct Storage {
     fd: OwnedFd,
+    /// Its number, or [`NOT_OPEN`].
+    locks: AtomicI32,
+    /// The child of a fork could not get a description of its own.
+    shared: AtomicBool,
     writable: bool,
 }
 
 impl Storage {
     pub(super) fn new(fd: OwnedFd, writable: bool) -> Self {
-        Storage { fd, writable }
+        Storage { fd, locks: AtomicI32::new(NOT_OPEN), shared: AtomicBool::new(false), writable }
     }
 
     /// Its descriptor.
@@ -43,41 +58,88 @@ impl Storage {
         self.fd.as_fd()
     }
 
+    /// The description that holds the byte locks, if it is open.
+    fn open_locks(&self) -> Option<BorrowedFd<'_>> {
+        match self.locks.load(Ordering::Acquire) {
+            NOT_OPEN => None,
+            // SAFETY: open until the value is dropped (2).
+            number => Some(unsafe { BorrowedFd::borrow_raw(number) }),
+        }
+    }
+
+    /// The description that holds the byte locks, opened by the first use.
+    fn locks(&self) -> io::Result<BorrowedFd<'_>> {
+        if self.shared.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the segment's file could not be opened again after a fork"));
+        }
+        if let Some(locks) = self.open_locks() {
+            return Ok(locks);
+        }
+        let own = file::reopen(&self.fd, self.writable)?.into_raw_fd();
+        // SYNC locks: AcqRel orders nothing but the number itself; of two threads, one's description is kept.
+        let kept = match self.locks.compare_exchange(NOT_OPEN, own, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => own,
+            Err(first) => {
+                // SAFETY: opened above, named nowhere else.
+                drop(unsafe { OwnedFd::from_raw_fd(own) });
+                first
+            }
+        };
+        // SAFETY: open until the value is dropped (2).
+        Ok(unsafe { BorrowedFd::borrow_raw(kept) })
+    }
+
     /// The length of the file in bytes. One system call.
     pub(crate) fn len(&self) -> io::Result<u64> {
         Ok(file::status(&self.fd)?.len)
     }
 
-    /// Locks byte `index` for this open file description if no other one holds it; whether it did. The kernel
-    /// drops it when the last process that has the description is dead or has closed it. One system call; never
-    /// waits.
+    /// Locks byte `index` for this value if nobody else holds it; whether it did. The kernel drops it when this
+    /// process is dead, whatever children it has forked, if they have called [`renew`](Self::renew); until then
+    /// they hold it too. One system call, the first time three more; never waits.
     ///
     /// # Errors
-    /// The system's, as for a read-only mapping.
+    /// The system's: the mapping is read-only, or (the first time) `/proc` is not mounted, or the permissions of
+    /// the file or the rights of the process have changed.
     pub(crate) fn lock_byte(&self, index: u64) -> io::Result<bool> {
-        lock::try_exclusive(&self.fd, at(index)?)
+        lock::try_exclusive(self.locks()?, at(index)?)
     }
 
     /// Gives byte `index` up.
-    pub(crate) fn unlock_byte(&self, index: u64) -> io::Result<()> {
-        lock::unlock(&self.fd, at(index)?)
-    }
-
-    /// Whether another open file description, in this process or another, holds byte `index`. One system call.
-    pub(crate) fn byte_is_locked(&self, index: u64) -> io::Result<bool> {
-        lock::held_elsewhere(&self.fd, at(index)?)
-    }
-
-    /// Opens the file anew under the same descriptor number, so that the open file description and its byte locks
-    /// are this process's own: for the child of a fork, which else shares its parent's. It holds no byte
-    /// afterwards, and its parent's are its parent's alone. Allocates no descriptor for good; safe to call between
-    /// `fork` and `exec` but for the allocation of one path.
     ///
     /// # Errors
-    /// The system's: `/proc` is not mounted, or the permissions have changed.
+    /// As for [`lock_byte`](Self::lock_byte).
+    pub(crate) fn unlock_byte(&self, index: u64) -> io::Result<()> {
+        lock::unlock(self.locks()?, at(index)?)
+    }
+
+    /// Whether somebody else, in this process or another, holds byte `index`. One system call.
+    ///
+    /// # Errors
+    /// The system's; none is to be expected.
+    pub(crate) fn byte_is_locked(&self, index: u64) -> io::Result<bool> {
+        // Without a description for locks nothing is locked here, so any description will do.
+        lock::held_elsewhere(self.open_locks().unwrap_or(self.fd()), at(index)?)
+    }
+
+    /// Leaves the open file description, shared with the parent, that holds its byte locks: for the child of a
+    /// fork, as early as can be. Until then the parent's bytes stay locked when the parent dies. This value holds
+    /// no byte afterwards. Three system calls if any byte was ever locked or asked for, else none; allocates
+    /// nothing and takes no lock, so it may be called between `fork` and `exec`.
+    ///
+    /// # Errors
+    /// The system's: see [`lock_byte`](Self::lock_byte). The parent's description is left all the same, and no
+    /// byte can be locked through this value any more.
     pub(crate) fn renew(&self) -> io::Result<()> {
-        let own = file::reopen(&self.fd, self.writable)?;
-        Ok(file::replace(self.fd.as_fd(), &own)?)
+        let Some(locks) = self.open_locks() else { return Ok(()) };
+        match file::reopen(&self.fd, self.writable) {
+            Ok(own) => Ok(file::replace(locks, &own)?),
+            Err(e) => {
+                self.shared.store(true, Ordering::Relaxed);
+                file::replace(locks, &self.fd)?;
+                Err(e.into())
+            }
+        }
     }
 
     /// The same file through an open file description of its own.
@@ -97,7 +159,7 @@ impl Storage {
     }
 
     fn allocate(&self, offset: u64, len: u64) -> Result<(), Errno> {
-        let (mut at, end, mut piece) = (offset, offset + len, len);
+        let (mut at, end, mut piece) = (offset, offset.saturating_add(len), len);
         while at < end {
             let len = piece.min(end - at);
             match file::allocate(&self.fd, at, len) {
@@ -111,15 +173,17 @@ impl Storage {
     }
 
     /// [`allocate`](Self::allocate) for file systems that cannot: fills holes with zeros. Nobody uses a hole (its
-    /// bytes are not committed), and one process at a time fills.
-    fn fill_holes(&self, offset: u64, end: u64) -> io::Result<()> {
-        // The byte excludes other descriptions, so other processes; the mutex the threads of this one.
-        static FILLING: Mutex<()> = Mutex::new(());
-        let _filling = FILLING.lock().unwrap_or_else(|e| e.into_inner());
-        lock::wait_exclusive(&self.fd, lock_byte::COMMIT)?;
+    /// bytes are not committed), and one thread of one process at a time fills.
+    fn fill_holes(&self, offset: u64, end: u64) -> Result<(), Errno> {
+        // A description for this call alone excludes the threads of this process too.
+        let own = file::reopen(&self.fd, self.writable)?;
+        // CRASH fill: the lock goes with the process, and zeros in a part of the range are what was there.
+        let errno = |e: io::Error| Errno::from_io_error(&e).unwrap_or(Errno::IO);
+        lock::wait_exclusive(&own, lock_byte::COMMIT).map_err(errno)?;
         let filled = self.fill_holes_locked(offset, end);
-        lock::unlock(&self.fd, lock_byte::COMMIT)?;
-        Ok(filled?)
+        // Not left to closing: a child forked meanwhile has the description.
+        let _ = lock::unlock(&own, lock_byte::COMMIT);
+        filled
     }
 
     fn fill_holes_locked(&self, offset: u64, end: u64) -> Result<(), Errno> {
@@ -132,14 +196,34 @@ impl Storage {
         if end <= old_len {
             return Ok(());
         }
-        let start = offset.max(old_len);
-        file::write_zeros(&self.fd, start, end)?;
-        // A file system that leaves a hole here but shows none would not let it be found when its bytes are
-        // committed: leave none there.
-        if start > old_len && file::next_hole(&self.fd, old_len, start)?.is_none() {
-            file::write_zeros(&self.fd, old_len, start)?;
+        let extended = self.extend(old_len, offset.max(old_len), end);
+        // A hole that the file system does not show must not stay: its bytes would count as committed. Nobody
+        // uses a byte behind the old end yet.
+        if extended.is_err() && file::status(&self.fd)?.len <= end {
+            let _ = file::truncate(&self.fd, old_len);
         }
-        Ok(())
+        extended
+    }
+
+    /// Makes a file of `old_len` bytes one of `end`, real from `start` on.
+    fn extend(&self, old_len: u64, start: u64, end: u64) -> Result<(), Errno> {
+        // CRASH extend: dead between the two writes, on a file system that has holes but does not show them, the
+        // first range stays a hole that nobody finds; its bytes read as zeros, and are at risk on a full disk only.
+        file::write_zeros(&self.fd, start, end)?;
+        match start > old_len && file::next_hole(&self.fd, old_len, start)?.is_none() {
+            true => file::write_zeros(&self.fd, old_len, start),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        let number = *self.locks.get_mut();
+        if number != NOT_OPEN {
+            // SAFETY: opened by this value (2), which is going.
+            drop(unsafe { OwnedFd::from_raw_fd(number) });
+        }
     }
 }
 
@@ -156,16 +240,14 @@ impl Commit for Storage {
         if len == 0 {
             return Ok(());
         }
-        let end = offset + len;
+        let end = offset.saturating_add(len);
         // Beyond the limit the kernel sends SIGXFSZ. A file that is long enough already is not concerned.
         let limit_bytes = file::file_size_limit();
         if end > limit_bytes && self.len().map_or(0, |len| len) < end {
             return Err(AllocError::FileSizeLimit { limit_bytes });
         }
         let done = match self.allocate(offset, len) {
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-                self.fill_holes(offset, end).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
-            }
+            Err(Errno::OPNOTSUPP) => self.fill_holes(offset, end),
             other => other,
         };
         done.map_err(|e| match e {

@@ -5,8 +5,8 @@
 
 use super::Errno;
 use rustix::fs::{AtFlags, CWD, FallocateFlags, FileType, MemfdFlags, Mode, OFlags, SealFlags, SeekFrom};
-use std::ffi::OsStr;
-use std::fmt::Write;
+use std::ffi::{CStr, OsStr};
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -38,7 +38,8 @@ fn retry<T>(call: impl FnMut() -> Result<T>) -> Result<T> {
 pub(crate) struct Status {
     pub(crate) len: u64,
     pub(crate) owner: u32,
-    pub(crate) links: u64,
+    /// Whether it has a name.
+    pub(crate) named: bool,
     /// The permission bits.
     pub(crate) mode: u32,
     kind: FileType,
@@ -69,7 +70,7 @@ impl From<rustix::fs::Stat> for Status {
         Status {
             len: stat.st_size.try_into().unwrap_or(0),
             owner: stat.st_uid,
-            links: stat.st_nlink.into(),
+            named: stat.st_nlink > 0,
             mode: stat.st_mode & 0o7777,
             kind: FileType::from_raw_mode(stat.st_mode),
         }
@@ -117,7 +118,7 @@ pub(crate) fn create_unnamed(directory: &Path) -> Result<OwnedFd> {
     retry(|| rustix::fs::openat(CWD, directory, flags, Mode::RUSR | Mode::WUSR))
 }
 
-/// Creates memory that is a file without a name anywhere and can never shrink.
+/// Creates memory that is a file without a name anywhere, can never shrink, and can be sealed no further.
 pub(crate) fn create_memory(executable: bool) -> Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let create = |flags| rustix::fs::memfd_create(c"shmem", flags);
@@ -130,14 +131,21 @@ pub(crate) fn create_memory(executable: bool) -> Result<OwnedFd> {
             other => other?,
         }
     };
-    rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK)?;
+    rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::SEAL)?;
     Ok(fd)
 }
 
-fn proc_path(fd: impl AsFd) -> String {
-    let mut path = String::with_capacity(24);
-    let _ = write!(path, "/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+/// The path of a descriptor, made without allocating: it is used in the child of a fork.
+fn proc_path(fd: impl AsFd) -> [u8; 32] {
+    let mut path = [0; 32];
+    let mut rest = &mut path[..31];
+    write!(rest, "/proc/self/fd/{}", fd.as_fd().as_raw_fd()).expect("14 and at most 10 bytes");
     path
+}
+
+/// [`proc_path`]'s bytes as a path.
+fn as_path(bytes: &[u8; 32]) -> &CStr {
+    CStr::from_bytes_until_nul(bytes).expect("the last byte is 0")
 }
 
 /// Names a file made by [`create_unnamed`], unless something stands at `path`.
@@ -145,7 +153,7 @@ pub(crate) fn link_unnamed(fd: impl AsFd, path: &Path) -> Result<()> {
     // By descriptor first: one path less to walk. Before Linux 6.10 it needs a capability, else it is ENOENT.
     match rustix::fs::linkat(fd.as_fd(), c"", CWD, path, AtFlags::EMPTY_PATH) {
         Err(Errno::NOENT | Errno::PERM | Errno::INVAL) => {
-            rustix::fs::linkat(CWD, proc_path(fd), CWD, path, AtFlags::SYMLINK_FOLLOW)
+            rustix::fs::linkat(CWD, as_path(&proc_path(fd)), CWD, path, AtFlags::SYMLINK_FOLLOW)
         }
         other => other,
     }
@@ -193,11 +201,11 @@ pub(crate) fn set_mode(fd: impl AsFd, mode: u32) -> Result<()> {
     rustix::fs::fchmod(fd, Mode::from_raw_mode(mode))
 }
 
-/// The same file again, under an open file description of its own.
+/// The same file again, under an open file description of its own. Allocates nothing.
 pub(crate) fn reopen(fd: impl AsFd, writable: bool) -> Result<OwnedFd> {
     let path = proc_path(fd);
     let flags = access(writable) | OFlags::NONBLOCK | OFlags::NOCTTY;
-    retry(|| rustix::fs::openat(CWD, path.as_str(), flags, Mode::empty()))
+    retry(|| rustix::fs::openat(CWD, as_path(&path), flags, Mode::empty()))
 }
 
 /// Makes the number of `fd` stand for the open file description of `by`: one atomic step.
@@ -235,7 +243,7 @@ pub(crate) fn write_zeros(fd: impl AsFd, mut offset: u64, end: u64) -> Result<()
 }
 
 /// The first hole at or behind `offset` and where it ends, both below `end`; `None` if there is none. File
-/// systems that know no holes show none.
+/// systems that know no holes show none; others show what [`allocate`] gave and nobody touched as a hole too.
 pub(crate) fn next_hole(fd: impl AsFd, offset: u64, end: u64) -> Result<Option<(u64, u64)>> {
     #[cfg(test)]
     if lacking::HOLES.get() {

@@ -1,10 +1,9 @@
 use super::*;
 use crate::mapping::place::remove;
 use crate::mapping::storage::lock_byte;
-use crate::mapping::superblock::HEAP_AT;
+use crate::mapping::superblock::{DIRECTORY_AT, HEAP_AT};
 use crate::sys::file::lacking;
 use crate::sys::{lock, process};
-use std::os::fd::AsRawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::Command;
@@ -270,7 +269,7 @@ fn dead_creators_are_cleared_away_and_live_ones_are_not() {
         let segment = create(place.clone());
         assert!(!dead.exists() && live.exists() && foreign.exists());
         assert!(
-            !lock::held_elsewhere(&file::open(&place.path().unwrap(), true).unwrap(), lock_byte::CREATOR)
+            !lock::held_elsewhere(file::open(&place.path().unwrap(), true).unwrap(), lock_byte::CREATOR)
                 .unwrap()
         );
         drop(segment);
@@ -439,9 +438,9 @@ fn every_flipped_byte_of_the_header_is_an_error() {
         std::fs::write(place.path().unwrap(), image).unwrap();
         open_fails(&place)
     };
-    for at in 0..256 {
+    for (at, byte) in image[..256].iter().enumerate() {
         for flip in [0x01, 0x80, 0xFF] {
-            let error = with(at, image[at] ^ flip);
+            let error = with(at, byte ^ flip);
             let fits = match at {
                 0..8 => matches!(error, OpenError::NotASegment { .. }),
                 8..12 => matches!(error, OpenError::FormatVersion { expected: 1, .. }),
@@ -452,8 +451,8 @@ fn every_flipped_byte_of_the_header_is_an_error() {
         }
     }
     // The ready word.
-    for at in 256..260 {
-        assert!(matches!(with(at, !image[at]), OpenError::Damaged { source: Corrupt { at: 256, .. }, .. }));
+    for (at, byte) in image.iter().enumerate().take(260).skip(256) {
+        assert!(matches!(with(at, !byte), OpenError::Damaged { source: Corrupt { at: 256, .. }, .. }));
     }
     let with_state = |ready: u32, capacity: u64| {
         let mut image = image.clone();
@@ -711,7 +710,7 @@ fn concurrent_commits_without_fallocate_lose_nothing() {
 }
 
 #[test]
-fn byte_locks_are_per_open_and_renewed_after_a_fork() {
+fn byte_locks_belong_to_one_open() {
     let at = Scratch::shared("locks");
     let one = create(at.place());
     let two = MappedFile::open(at.place(), Want::ReadWrite).unwrap();
@@ -725,17 +724,80 @@ fn byte_locks_are_per_open_and_renewed_after_a_fork() {
     assert!(reader.byte_is_locked(lock_byte::INDICES - 1).unwrap());
     assert!(reader.lock_byte(1).is_err(), "a reader cannot hold bytes");
 
-    // What the child of a fork does: its copy of the descriptor leaves the shared description.
     assert!(one.lock_byte(5).unwrap());
-    let number = one.fd().as_raw_fd();
-    // A duplicate of the descriptor stands in for the parent's.
-    let parent = one.fd().try_clone_to_owned().unwrap();
     one.storage().renew().unwrap();
-    assert_eq!(one.fd().as_raw_fd(), number);
-    assert!(one.byte_is_locked(5).unwrap(), "the parent's byte is the parent's");
-    assert!(!one.lock_byte(5).unwrap());
-    drop(parent);
-    // A child that another test spawns has every description until it executes its program.
-    eventually(|| one.lock_byte(5).unwrap());
-    assert!(rustix::io::fcntl_getfd(one.fd()).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+    eventually(|| !two.byte_is_locked(5).unwrap());
+    assert!(two.lock_byte(5).unwrap() && !one.lock_byte(5).unwrap());
+}
+
+#[test]
+fn a_parents_byte_goes_with_it_though_its_child_lives_on() {
+    const TEST: &str = "a_parents_byte_goes_with_it_though_its_child_lives_on";
+    if let Some(name) = std::env::var_os("SHMEM_TEST_PLACE").filter(|_| is_child(TEST)) {
+        let place = Place::shared(name.to_str().unwrap()).unwrap();
+        let file = MappedFile::open(place, Want::ReadWrite).unwrap();
+        assert!(file.lock_byte(7).unwrap());
+        // SAFETY: the child calls only what is safe after a fork, then waits to be killed.
+        if unsafe { libc::fork() } == 0 {
+            let renewed = file.storage().renew().is_ok();
+            // SAFETY: as an atomic; the word is the test's.
+            let word = unsafe { file.base().add(DIRECTORY_AT as usize).cast::<AtomicU64>().as_ref() };
+            let pid = u64::from(process::pid());
+            word.store(if renewed { pid } else { u64::MAX }, Ordering::Release);
+            loop {
+                // SAFETY: waits for a signal; touches nothing.
+                unsafe { libc::pause() };
+            }
+        }
+        while word(&file, DIRECTORY_AT).load(Ordering::Acquire) == 0 {
+            std::thread::yield_now();
+        }
+        let pid = rustix::process::getpid();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+    let at = Scratch::shared("parent");
+    let file = create(at.place());
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "--nocapture", &format!("mapping::file::tests::{TEST}")])
+        .env("SHMEM_TEST_ROLE", TEST)
+        .env("SHMEM_TEST_PLACE", at.0.display())
+        .stdout(std::process::Stdio::null());
+    let died = command.spawn().unwrap().wait().unwrap();
+    let child = word(&file, DIRECTORY_AT).load(Ordering::Acquire);
+    let child = rustix::process::Pid::from_raw(child as i32).expect("the grandchild has renewed");
+    let freed = std::panic::catch_unwind(|| eventually(|| !file.byte_is_locked(7).unwrap()));
+    let lived = rustix::process::test_kill_process(child);
+    rustix::process::kill_process(child, rustix::process::Signal::KILL).unwrap();
+    assert_eq!(died.signal(), Some(9));
+    assert!(freed.is_ok() && lived.is_ok());
+}
+
+#[test]
+fn commits_finish_under_a_storm_of_signals() {
+    const TEST: &str = "commits_finish_under_a_storm_of_signals";
+    if !is_child(TEST) {
+        assert_passed(&in_child(TEST, |_| {}));
+        return;
+    }
+    extern "C" fn handler(_: libc::c_int) {}
+    // SAFETY: a plain structure of integers, for which zeros are valid.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as *const () as usize;
+    let period = libc::timeval { tv_sec: 0, tv_usec: 200 };
+    let timer = libc::itimerval { it_interval: period, it_value: period };
+    // SAFETY: the handler does nothing; without SA_RESTART it interrupts every call.
+    unsafe {
+        assert_eq!(libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()), 0);
+        assert_eq!(libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()), 0);
+    }
+    let spec = CreateSpec { capacity: 48 << 20, max_capacity: 48 << 20, commit_all: true, mode: 0o600 };
+    for lacks in [false, true] {
+        lacking::FALLOCATE.set(lacks);
+        let file = MappedFile::create(Place::Anonymous, &spec, &mut nothing).unwrap();
+        // (Memory that was allocated and never touched is shown as a hole, so the blocks are counted.)
+        let blocks = rustix::fs::fstat(file.fd()).unwrap().st_blocks as u64 * 512;
+        assert!(blocks >= spec.capacity, "{blocks}");
+        assert_eq!(file.file_len().unwrap(), file.header().end);
+    }
 }
