@@ -13,6 +13,7 @@ mod sys;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use container::*;
 pub use error::*;
 pub use layout::*;
 pub use ptr::OffsetPtr;
