@@ -277,6 +277,13 @@ impl<'a> Access<'a> {
         self.context.id == other.context.id
     }
 
+    /// Whether both are the same right: one mapping, one undo log (or none).
+    #[inline]
+    pub(crate) fn same_scope(&self, other: &Access<'_>) -> bool {
+        let log = |access: &Access<'_>| access.log.map_or(ptr::null(), ptr::from_ref);
+        ptr::eq(self.context, other.context) && ptr::eq(log(self), log(other))
+    }
+
     /// Announces that `len` bytes at `at` are about to be overwritten, or that a `&mut` to them is about to be
     /// handed out. Call it before anything has changed. Without a transaction it is one predicted branch. Bytes
     /// outside the mapping (a value being built on the stack) are not recorded.
