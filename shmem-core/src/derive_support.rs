@@ -24,7 +24,16 @@ pub unsafe fn access_of<'a, T>(at: *const T) -> Access<'a> {
 #[derive(Debug)]
 pub struct Built<T>(*mut T);
 
-impl<T: ShmSafe> Built<T> {
+impl<T> Built<T> {
+    /// The value is whole: the field stays.
+    #[inline]
+    pub fn keep(self) {
+        let _ = ManuallyDrop::new(self);
+    }
+}
+
+/// [`Init`] without the bound on `T`, so that a field of a wrong type is reported once, at the field.
+pub trait InitField<T> {
     /// Builds the field at `slot`.
     ///
     /// # Errors
@@ -32,17 +41,15 @@ impl<T: ShmSafe> Built<T> {
     ///
     /// # Safety
     /// 1. As [`Init::init`]; while the guard lives, nobody uses the field.
-    #[inline]
-    pub unsafe fn new(slot: *mut T, init: impl Init<T>, access: Access<'_>) -> Result<Self> {
-        // SAFETY: 1.
-        unsafe { init.init(slot, access)? };
-        Ok(Built(slot))
-    }
+    unsafe fn build(self, slot: *mut T, access: Access<'_>) -> Result<Built<T>>;
+}
 
-    /// The value is whole: the field stays.
+impl<T: ShmSafe, I: Init<T>> InitField<T> for I {
     #[inline]
-    pub fn keep(self) {
-        let _ = ManuallyDrop::new(self);
+    unsafe fn build(self, slot: *mut T, access: Access<'_>) -> Result<Built<T>> {
+        // SAFETY: 1.
+        unsafe { self.init(slot, access)? };
+        Ok(Built(slot))
     }
 }
 

@@ -5,7 +5,7 @@
 //! that the compiler points at the field when a bound is not met.
 
 use crate::parse::{Field, Item, Shape, Style};
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{GenericParam, Generics, Member, parse_quote};
 
@@ -38,9 +38,9 @@ pub(crate) struct Code<'i> {
     /// `core`.
     core: TokenStream,
     /// The type with its arguments.
-    this: TokenStream,
+    pub(crate) this: TokenStream,
     /// The item's generics, `Self` written out, with `T: ShmSafe` for each type parameter.
-    generics: Generics,
+    pub(crate) generics: Generics,
     /// The view's: those after the lifetime `'shm`.
     view_generics: Generics,
     style: Style,
@@ -69,6 +69,10 @@ impl<'i> Code<'i> {
         self.item.fields().iter()
     }
 
+    fn is_generic(&self) -> bool {
+        !self.item.generics.params.is_empty()
+    }
+
     fn types(&self) -> Vec<TokenStream> {
         self.fields().map(|field| self.item.without_self(&field.ty)).collect()
     }
@@ -77,15 +81,22 @@ impl<'i> Code<'i> {
         self.fields().map(|field| &field.member).collect()
     }
 
-    /// For each field, `<its type as ShmSafe>`.
-    fn as_shm_safe(&self) -> Vec<TokenStream> {
+    /// For each field, `<its type as ShmSafe>::member`, all of it at the place of the type: if that is not `ShmSafe`,
+    /// this is where every message will point, and the compiler shows equal ones once.
+    fn each(&self, member: &str) -> Vec<TokenStream> {
         let krate = &self.krate;
-        self.types().iter().map(|ty| quote!(<#ty as #krate::ShmSafe>)).collect()
+        let each = self.types().into_iter().map(|ty| {
+            let (start, end) = ends(&ty);
+            let (open, close) = (quote_spanned!(start=> <), quote_spanned!(end=> >::));
+            let member = Ident::new(member, end);
+            quote!(#open #ty as #krate::ShmSafe #close #member)
+        });
+        each.collect()
     }
 
     /// The view: a field's view for each field. No base pointer, so the fields cannot alias anything.
     fn view_type(&self) -> TokenStream {
-        let views = self.as_shm_safe().into_iter().map(|ty| quote!(#ty::Mut<'shm>));
+        let views = self.each("Mut").into_iter().map(|ty| quote!(#ty<'shm>));
         self.view_type_of(views.collect())
     }
 
@@ -193,15 +204,15 @@ impl<'i> Code<'i> {
     }
 
     fn init_impl(&self) -> TokenStream {
-        let (krate, core, private) = (&self.krate, &self.core, &self.private);
+        let (core, private) = (&self.core, &self.private);
         let (types, members) = (self.types(), self.members());
-        let bounds = types.iter().map(|ty| quote!(#krate::Init<#ty>)).collect();
+        let bounds = types.iter().map(|ty| quote!(#private::InitField<#ty>)).collect();
         let built: Vec<_> = (0..types.len()).map(|i| format_ident!("__f{i}")).collect();
         let body = quote! {
             #(
                 // SAFETY: the field's slot is part of this one, and nobody else's.
                 let #built = unsafe {
-                    #private::Built::<#types>::new(&raw mut (*__slot).#members, self.#members, __access)
+                    #private::InitField::build(self.#members, &raw mut (*__slot).#members, __access)
                 }?;
             )*
             #(#built.keep();)*
@@ -214,8 +225,17 @@ impl<'i> Code<'i> {
     fn shm_safe(&self) -> TokenStream {
         let (krate, core, this) = (&self.krate, &self.core, &self.this);
         let (params, _, clause) = self.generics.split_for_impl();
-        let (types, members, fields) = (self.types(), self.members(), self.as_shm_safe());
+        let (types, members) = (self.types(), self.members());
+        let [plain, any_bits, has_locks, view_fn, relocate, visit, lock_held] =
+            ["PLAIN", "ANY_BITS", "HAS_LOCKS", "view", "relocate", "visit", "lock_held"]
+                .map(|m| self.each(m));
         let (_, view_args, _) = self.view_generics.split_for_impl();
+        let reach = types.iter().map(|ty| {
+            let (start, end) = ends(ty);
+            let (krate, open) = (self.item.krate_at(start), quote_spanned!(start=> ::Reach<));
+            let close = quote_spanned!(end=> >);
+            quote!(#krate #open #ty #close)
+        });
         let view_name = self.item.view_name();
         let boolean = quote!(#core::primitive::bool);
         let owns = self.item.attrs.drop;
@@ -231,7 +251,7 @@ impl<'i> Code<'i> {
                 // SAFETY: each field of a valid value is one, and theirs alone for as long as the value is.
                 unsafe {
                     #view_name {
-                        #(#members: #fields::view(
+                        #(#members: #view_fn(
                             #core::ptr::NonNull::new_unchecked(&raw mut (*__at.as_ptr()).#members),
                             __access,
                         )),*
@@ -244,11 +264,11 @@ impl<'i> Code<'i> {
             // does for the fields what it is to do for the whole.
             #[automatically_derived]
             unsafe impl #params #krate::ShmSafe for #this #clause {
-                type Parts = (#(#krate::Reach<#types>,)*);
+                type Parts = (#(#reach,)*);
                 type Mut<'shm> = #view_name #view_args;
-                const PLAIN: #boolean = true #(&& #fields::PLAIN)*;
-                const ANY_BITS: #boolean = !#owns #(&& #fields::ANY_BITS)*;
-                const HAS_LOCKS: #boolean = false #(|| #fields::HAS_LOCKS)*;
+                const PLAIN: #boolean = true #(&& #plain)*;
+                const ANY_BITS: #boolean = !#owns #(&& #any_bits)*;
+                const HAS_LOCKS: #boolean = false #(|| #has_locks)*;
 
                 #[inline]
                 unsafe fn view<'shm>(
@@ -265,7 +285,7 @@ impl<'i> Code<'i> {
                         unsafe { #core::ptr::copy_nonoverlapping(__from, __to, 1) }
                     } else {
                         // SAFETY: as the caller says, for each field.
-                        #(unsafe { #fields::relocate(&raw mut (*__from).#members, &raw mut (*__to).#members) })*
+                        #(unsafe { #relocate(&raw mut (*__from).#members, &raw mut (*__to).#members) })*
                     }
                 }
 
@@ -276,13 +296,13 @@ impl<'i> Code<'i> {
                 #[inline]
                 unsafe fn visit(__this: *const Self, __visitor: &mut #krate::Visitor<'_>) {
                     // SAFETY: as the caller says, for each field.
-                    #(unsafe { #fields::visit(&raw const (*__this).#members, __visitor) })*
+                    #(unsafe { #visit(&raw const (*__this).#members, __visitor) })*
                 }
 
                 #[inline]
                 unsafe fn lock_held(__this: *const Self) -> #boolean {
                     // SAFETY: as the caller says, for each field.
-                    false #(|| #fields::HAS_LOCKS && unsafe { #fields::lock_held(&raw const (*__this).#members) })*
+                    false #(|| #has_locks && unsafe { #lock_held(&raw const (*__this).#members) })*
                 }
             }
         }
@@ -290,7 +310,7 @@ impl<'i> Code<'i> {
 
     fn type_info(&self) -> TokenStream {
         let (krate, core, private) = (&self.krate, &self.core, &self.private);
-        let fields = self.as_shm_safe();
+        let fields = self.each("type_info");
         let names = self.fields().map(Field::name);
         let transparent = self.item.repr.transparent.is_some();
         let offsets = self.members().into_iter().map(|member| match transparent {
@@ -319,7 +339,8 @@ impl<'i> Code<'i> {
                 Some(quote!(Const(#private::ConstParam(#ident).arg())))
             }
         });
-        let check = self.check_layout(&quote!(Self));
+        // A type without parameters is checked where it stands.
+        let check = self.is_generic().then(|| self.check_layout(&quote!(Self)));
         quote! {
             const {
                 #check
@@ -330,7 +351,7 @@ impl<'i> Code<'i> {
                     size: #core::mem::size_of::<Self>(),
                     align: #core::mem::align_of::<Self>(),
                     kind: #krate::Kind::Struct {
-                        fields: &[#(#krate::Field { name: #names, offset: #offsets, ty: #fields::type_info }),*],
+                        fields: &[#(#krate::Field { name: #names, offset: #offsets, ty: #fields }),*],
                     },
                     args: &[#(#krate::GenericArg::#args),*],
                     id: #core::any::TypeId::of::<Self>(),
@@ -343,24 +364,22 @@ impl<'i> Code<'i> {
     fn check_layout(&self, this: &TokenStream) -> TokenStream {
         let (core, private, types, members) = (&self.core, &self.private, self.types(), self.members());
         let transparent = self.item.repr.transparent.is_some();
-        let mem = quote!(#core::mem);
-        quote_spanned! {located(self.item.name.span())=>
-            #private::check_layout(
-                #mem::size_of::<#this>(),
-                #mem::align_of::<#this>(),
-                #transparent,
-                &[#(#private::FieldLayout {
-                    offset: #mem::offset_of!(#this, #members),
-                    size: #mem::size_of::<#types>(),
-                    align: #mem::align_of::<#types>(),
-                }),*],
-            );
-        }
+        let at = located(self.item.name.span());
+        let krate = self.item.krate_at(at);
+        let fields = quote! {
+            &[#(#private::FieldLayout {
+                offset: #core::mem::offset_of!(#this, #members),
+                size: #core::mem::size_of::<#types>(),
+                align: #core::mem::align_of::<#types>(),
+            }),*]
+        };
+        let (size, align) = (quote!(#core::mem::size_of::<#this>()), quote!(#core::mem::align_of::<#this>()));
+        quote_spanned!(at=> #krate::__private::check_layout(#size, #align, #transparent, #fields);)
     }
 
     /// The layout of a generic type is checked when it is used, of any other right here.
     fn layout_checked_now(&self) -> TokenStream {
-        if !self.item.generics.params.is_empty() {
+        if self.is_generic() {
             return TokenStream::new();
         }
         let check = self.check_layout(&self.this);
@@ -468,6 +487,19 @@ fn bind_params(generics: &mut Generics, bound: &TokenStream) {
 /// The place of `span`, but the macro's own as to hygiene and lints.
 fn located(span: Span) -> Span {
     Span::call_site().located_at(span)
+}
+
+/// The places of the first and the last of `tokens`.
+fn ends(tokens: &TokenStream) -> (Span, Span) {
+    let mut all = tokens.clone().into_iter();
+    let first = all.next();
+    let last = all.last().or_else(|| first.clone());
+    let start = first.map_or_else(Span::call_site, |token| token.span());
+    let end = last.map_or_else(Span::call_site, |token| match token {
+        TokenTree::Group(group) => group.span_close(),
+        other => other.span(),
+    });
+    (start, end)
 }
 
 /// The lints that code may break which repeats what the user wrote already.

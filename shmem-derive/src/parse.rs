@@ -68,9 +68,14 @@ pub(crate) struct Attrs {
 impl Item {
     /// The path of `shmem_core`.
     pub(crate) fn krate(&self) -> TokenStream {
+        self.krate_at(Span::call_site())
+    }
+
+    /// The path of `shmem_core`, for code that the compiler is to show at `span`.
+    pub(crate) fn krate_at(&self, span: Span) -> TokenStream {
         match &self.attrs.krate {
             Some(path) => path.to_token_stream(),
-            None => quote_spanned!(Span::call_site()=> ::shmem_core),
+            None => quote_spanned!(span=> ::shmem_core),
         }
     }
 

@@ -72,6 +72,21 @@ pub(crate) fn is_rejected(field: &Type) -> bool {
     errors.is_some()
 }
 
+/// Whether a field of this type leaves the struct without a size.
+pub(crate) fn is_unsized(field: &Type) -> bool {
+    match field {
+        Type::Group(group) => is_unsized(&group.elem),
+        Type::Paren(paren) => is_unsized(&paren.elem),
+        Type::Slice(_) | Type::TraitObject(_) => true,
+        Type::Path(path) => path
+            .path
+            .segments
+            .last()
+            .is_some_and(|last| ["str", "Path", "OsStr", "CStr"].iter().any(|name| last.ident == name)),
+        _ => false,
+    }
+}
+
 /// The layout must be fixed: `repr(C)` or `repr(transparent)`, not packed, aligned to 4096 at most.
 fn layout(item: &Item, errors: &mut Errors) {
     let repr = &item.repr;
@@ -282,6 +297,6 @@ fn known(name: &Ident, from_std: bool) -> Option<String> {
         _ => return None,
     };
     let own =
-        if from_std { String::new() } else { format!(" (a `{text}` of your own: write `self::{text}`)") };
+        if from_std { String::new() } else { format!(" (for a type of your own write `self::{text}`)") };
     Some(format!("`{text}` {why}: use {instead}{own}"))
 }

@@ -1,13 +1,11 @@
+//! `RefCell` is for one thread.
 use shmem_core::ShmSafe;
 
 #[derive(ShmSafe)]
 #[repr(C)]
-struct Named {
+struct Stored {
     id: u64,
-}
-
-impl Drop for Named {
-    fn drop(&mut self) {}
+    value: std::cell::RefCell<u64>,
 }
 
 fn main() {}

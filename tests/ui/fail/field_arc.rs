@@ -1,0 +1,11 @@
+//! `Arc` shares memory of one process.
+use shmem_core::ShmSafe;
+
+#[derive(ShmSafe)]
+#[repr(C)]
+struct Stored {
+    id: u64,
+    value: std::sync::Arc<u64>,
+}
+
+fn main() {}

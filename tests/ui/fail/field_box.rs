@@ -1,0 +1,11 @@
+//! `Box` owns memory of one process.
+use shmem_core::ShmSafe;
+
+#[derive(ShmSafe)]
+#[repr(C)]
+struct Stored {
+    id: u64,
+    value: Box<u64>,
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! `CString` owns memory of one process.
+use shmem_core::ShmSafe;
+
+#[derive(ShmSafe)]
+#[repr(C)]
+struct Stored {
+    id: u64,
+    value: std::ffi::CString,
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! `Cell` is for one thread.
+use shmem_core::ShmSafe;
+
+#[derive(ShmSafe)]
+#[repr(C)]
+struct Stored {
+    id: u64,
+    value: std::cell::Cell<u64>,
+}
+
+fn main() {}

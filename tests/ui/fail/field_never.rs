@@ -1,0 +1,11 @@
+//! A type without values.
+use shmem_core::ShmSafe;
+
+#[derive(ShmSafe)]
+#[repr(C)]
+struct Stored {
+    id: u64,
+    value: !,
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! `OnceCell` is for one thread.
+use shmem_core::ShmSafe;
+
+#[derive(ShmSafe)]
+#[repr(C)]
+struct Stored {
+    id: u64,
+    value: std::cell::OnceCell<u64>,
+}
+
+fn main() {}

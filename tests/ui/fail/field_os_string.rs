@@ -1,0 +1,11 @@
+//! `OsString` owns memory of one process.
+use shmem_core::ShmSafe;
+
+#[derive(ShmSafe)]
+#[repr(C)]
+struct Stored {
+    id: u64,
+    value: std::ffi::OsString,
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! `PathBuf` owns memory of one process.
+use shmem_core::ShmSafe;
+
+#[derive(ShmSafe)]
+#[repr(C)]
+struct Stored {
+    id: u64,
+    value: std::path::PathBuf,
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! `Result` has no stable layout (soundness C5).
+use shmem_core::ShmSafe;
+
+#[derive(ShmSafe)]
+#[repr(C)]
+struct Stored {
+    id: u64,
+    value: Result<u64, u32>,
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! A tuple has no stable layout (soundness C5).
+use shmem_core::ShmSafe;
+
+#[derive(ShmSafe)]
+#[repr(C)]
+struct Stored {
+    id: u64,
+    value: (u64, u32),
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! `Vec` owns memory of one process.
+use shmem_core::ShmSafe;
+
+#[derive(ShmSafe)]
+#[repr(C)]
+struct Stored {
+    id: u64,
+    value: Vec<u64>,
+}
+
+fn main() {}

@@ -1,0 +1,14 @@
+//! A parameter that may be unsized.
+use shmem_core::ShmSafe;
+
+#[derive(ShmSafe)]
+#[repr(C)]
+struct Stored<T>
+where
+    T: ?Sized,
+{
+    id: u64,
+    marker: std::marker::PhantomData<T>,
+}
+
+fn main() {}
