@@ -6,10 +6,12 @@ mod draft;
 pub(crate) mod file;
 pub(crate) mod place;
 mod raw;
+mod region;
 pub(crate) mod registry;
 mod remove;
 pub(crate) mod storage;
 pub(crate) mod superblock;
 
-pub use raw::{FileMapping, MapMode, MappedRegion, RegionAdvice, SharedMemory};
+pub use raw::{FileMapping, SharedMemory};
+pub use region::{MapMode, MappedRegion, RegionAdvice};
 pub use remove::RemoveOnDrop;

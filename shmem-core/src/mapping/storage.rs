@@ -142,21 +142,7 @@ impl Storage {
         }
     }
 
-    fn allocate(&self, offset: u64, len: u64) -> Result<(), Errno> {
-        let (mut at, end, mut piece) = (offset, offset.saturating_add(len), len);
-        while at < end {
-            let len = piece.min(end - at);
-            match file::allocate(&self.fd, at, len) {
-                Ok(()) => at += len,
-                // A process with a fast timer would never finish a long call: the kernel starts it over.
-                Err(Errno::INTR) => piece = (len / 2).next_multiple_of(SMALLEST_PIECE).max(SMALLEST_PIECE),
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(())
-    }
-
-    /// [`allocate`](Self::allocate) for file systems that cannot: fills holes with zeros. Nobody uses a hole (its
+    /// [`allocate`] for file systems that cannot: fills holes with zeros. Nobody uses a hole (its
     /// bytes are not committed), and one thread of one process at a time fills.
     fn fill_holes(&self, offset: u64, end: u64) -> Result<(), Errno> {
         // A description for this call alone excludes the threads of this process too.
@@ -211,6 +197,21 @@ impl Drop for Storage {
     }
 }
 
+/// Makes a range of a file real, however many signals come meanwhile. The caller has asked for the file-size limit.
+pub(super) fn allocate(fd: impl AsFd, offset: u64, len: u64) -> Result<(), Errno> {
+    let (mut at, end, mut piece) = (offset, offset.saturating_add(len), len);
+    while at < end {
+        let len = piece.min(end - at);
+        match file::allocate(&fd, at, len) {
+            Ok(()) => at += len,
+            // A process with a fast timer would never finish a long call: the kernel starts it over.
+            Err(Errno::INTR) => piece = (len / 2).next_multiple_of(SMALLEST_PIECE).max(SMALLEST_PIECE),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
 fn at(index: u64) -> io::Result<u64> {
     match index < lock_byte::INDICES {
         true => Ok(lock_byte::FIRST + index),
@@ -230,7 +231,7 @@ impl Commit for Storage {
         if end > limit_bytes && self.len().map_or(0, |len| len) < end {
             return Err(AllocError::FileSizeLimit { limit_bytes });
         }
-        let done = match self.allocate(offset, len) {
+        let done = match allocate(&self.fd, offset, len) {
             Err(Errno::OPNOTSUPP) => self.fill_holes(offset, end),
             other => other,
         };
