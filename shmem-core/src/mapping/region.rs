@@ -45,7 +45,7 @@ pub enum RegionAdvice {
 /// the others do (but may see half of what another is writing). Dropping the region unmaps it.
 ///
 /// If somebody cuts the file off below the region, touching the lost pages is SIGBUS; so is writing to a hole of a
-/// file on a full disk. [`SharedMemory::set_len`] leaves no holes.
+/// file on a full disk. [`SharedMemory::set_len`](crate::SharedMemory::set_len) leaves no holes.
 #[doc(alias = "mapped_region")]
 #[derive(Debug)]
 pub struct MappedRegion {
