@@ -1,0 +1,65 @@
+//! A worker process of this program: it runs one case once for each line it reads. The C++ peers speak the same
+//! protocol (see `peers/bench.hpp`).
+
+use crate::measure::{Sample, Setup, Workload, pin};
+use crate::{Result, rust};
+use std::collections::HashMap;
+use std::io::{BufRead, Write};
+
+/// Whose cases a worker runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Side {
+    /// This library.
+    Ours,
+    /// What Rust programs use inside one process, and bare system calls.
+    Rust,
+}
+
+impl Side {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Side::Ours => "ours",
+            Side::Rust => "rust",
+        }
+    }
+}
+
+/// The answer to a case that this build does not hold.
+pub const NOT_BUILT: &str = "not in this build";
+
+/// Sets a case up.
+fn workload(side: Side, area: &str, subject: &str, case: &str, setup: &Setup) -> Result<Workload> {
+    let found = match side {
+        Side::Ours => None,
+        Side::Rust => rust::workload(area, subject, case, setup)?,
+    };
+    found.ok_or_else(|| NOT_BUILT.into())
+}
+
+/// Serves requests until the end of input.
+pub fn serve(side: Side, area: &str, setup: Setup) -> Result<()> {
+    if side == Side::Rust {
+        rust::keep_freed_memory();
+    }
+    pin(0);
+    let mut live: HashMap<String, Workload> = HashMap::new();
+    let mut run = |line: &str| -> Result<Sample> {
+        let key = line.strip_prefix("run ").ok_or("not understood")?;
+        if !live.contains_key(key) {
+            let (subject, case) = key.split_once(' ').ok_or("not understood")?;
+            live.insert(key.to_string(), workload(side, area, subject, case, &setup)?);
+        }
+        live.get_mut(key).ok_or("no such case")?()
+    };
+    for line in std::io::stdin().lock().lines() {
+        let answer = match run(&line?) {
+            Ok(Sample { ns, ops }) => format!("{ns} {ops}"),
+            Err(e) => format!("error {}", e.to_string().replace('\n', " ")),
+        };
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{answer}")?;
+        out.flush()?;
+    }
+    Ok(())
+}
