@@ -316,7 +316,7 @@ mod tests {
     #[test]
     fn two_threads_count_what_they_do() {
         let count = AtomicU64::new(0);
-        let sample = two_threads(SHORT, || drop(count.fetch_add(1, Relaxed))).unwrap();
+        let sample = two_threads(SHORT, || _ = count.fetch_add(1, Relaxed)).unwrap();
         assert_eq!(sample.ops, count.load(Relaxed));
         assert!(sample.ns > 0);
     }
@@ -327,10 +327,10 @@ mod tests {
             let calls = AtomicU64::new(0);
             let meet = SharedMeet::new().unwrap();
             let meet: &Meet = &meet;
-            let op = |()| check(calls.fetch_add(1, Relaxed) != at, "enough");
+            let op = |(): &()| check(calls.fetch_add(1, Relaxed) != at, "enough");
             std::thread::scope(|scope| {
-                let other = scope.spawn(|| meet.side_or_fail(1, SHORT, || Ok(()), |s| op(*s)).is_ok());
-                let mine = meet.side_or_fail(0, Duration::MAX, || Ok(()), |s| op(*s)).is_ok();
+                let other = scope.spawn(|| meet.side_or_fail(1, SHORT, || Ok(()), op).is_ok());
+                let mine = meet.side_or_fail(0, Duration::MAX, || Ok(()), op).is_ok();
                 mine && other.join().unwrap()
             })
         };

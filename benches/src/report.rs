@@ -100,12 +100,12 @@ pub fn print(row: &Row) {
     let [ours, peer, ratio, met] = row.figures();
     let ours = if row.ours.is_some() { ours } else { "–".into() };
     let target = row.target.as_ref().map_or("–", |target| &target.text);
-    let note = match &row.skipped {
-        Some(why) => format!("  skipped: {why}"),
-        None if row.disturbed => "  (disturbed by other programs)".into(),
-        None => String::new(),
-    };
-    println!("{:<28} {:<30} {ours:>9} {peer:>9} {ratio:>7}  {target:<22} {met}{note}", row.case, row.peer);
+    let skipped = row.skipped.as_ref().map_or_else(String::new, |why| format!("  skipped: {why}"));
+    let disturbed = if row.disturbed { "  (disturbed by other programs)" } else { "" };
+    println!(
+        "{:<28} {:<30} {ours:>9} {peer:>9} {ratio:>7}  {target:<22} {met}{skipped}{disturbed}",
+        row.case, row.peer
+    );
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 
 mod hashmap;
 mod mutex;
-mod names;
-mod open;
-mod string;
+pub mod names;
+pub mod open;
+pub mod string;
 mod vector;
 
 use crate::Result;
