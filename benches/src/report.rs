@@ -121,4 +121,41 @@ mod tests {
         assert_eq!(time(123.4), "123 ns");
         assert_eq!(time(6_700_000.0), "6.70 ms");
     }
+
+    #[test]
+    fn a_row_as_json() {
+        let mut row = Row {
+            area: "mutex",
+            case: "free",
+            peer: "Boost",
+            ours: Some(5.0),
+            peer_value: Some(10.0),
+            target: None,
+            skipped: None,
+            disturbed: false,
+            quick: false,
+        };
+        let fields = [
+            "area",
+            "better",
+            "case",
+            "met",
+            "ours",
+            "peer",
+            "peer_value",
+            "ratio",
+            "skipped",
+            "target",
+            "unit",
+        ];
+        let mut keys: Vec<String> = row.json().as_object().unwrap().keys().cloned().collect();
+        keys.sort();
+        assert_eq!(keys, fields);
+        assert_eq!(row.json()["ratio"], 0.5);
+        assert_eq!(row.json()["met"], Value::Null);
+        row.ours = None;
+        row.skipped = Some("why".into());
+        assert_eq!(row.json()["ratio"], Value::Null);
+        assert_eq!(row.json()["skipped"], "why");
+    }
 }

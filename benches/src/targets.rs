@@ -101,26 +101,28 @@ impl Targets {
         Err(format!("PERFORMANCE.md has no row for {area}, {case}, {peer}").into())
     }
 
-    /// Writes what was measured into the table.
+    /// Writes what was measured into PERFORMANCE.md.
     pub fn record(&self, rows: &[Row], machine: &str) -> Result<()> {
+        Ok(std::fs::write(path(), self.with_figures(rows, machine))?)
+    }
+
+    /// The text with the figures of `rows` in its table; rows that were not measured keep what they had.
+    fn with_figures(&self, rows: &[Row], machine: &str) -> String {
         let mut lines: Vec<String> = self.text.lines().map(str::to_string).collect();
         for (at, cells) in self.rows() {
-            let Some(row) = rows.iter().find(|row| cells[..3] == [row.area, row.case, row.peer]) else {
-                continue;
-            };
-            if row.peer_value.is_some() {
+            let measured =
+                |row: &&Row| row.peer_value.is_some() && cells[..3] == [row.area, row.case, row.peer];
+            if let Some(row) = rows.iter().find(measured) {
                 let [ours, peer, ratio, met] = row.figures();
-                lines[at] = format!(
-                    "| {} | {} | {} | {} | {ours} | {peer} | {ratio} | {met} |",
-                    row.area, row.case, row.peer, cells[3]
-                );
+                let [area, case, name, target] = [cells[0], cells[1], cells[2], cells[3]];
+                lines[at] =
+                    format!("| {area} | {case} | {name} | {target} | {ours} | {peer} | {ratio} | {met} |");
             }
         }
         if let Some(line) = lines.iter_mut().find(|line| line.starts_with(MACHINE)) {
             *line = format!("{MACHINE}{machine}.");
         }
-        std::fs::write(path(), lines.join("\n") + "\n")?;
-        Ok(())
+        lines.join("\n") + "\n"
     }
 }
 
@@ -157,5 +159,31 @@ mod tests {
         }
         let rows: Vec<[&str; 3]> = targets.rows().map(|(_, c)| [c[0], c[1], c[2]]).collect();
         assert_eq!(rows, known);
+    }
+
+    #[test]
+    fn figures_are_written_into_the_table() {
+        let targets = Targets::read().unwrap();
+        let row = Row {
+            area: "vector",
+            case: "iterate",
+            peer: "Rust Vec",
+            ours: Some(1.05),
+            peer_value: Some(1.0),
+            target: targets.find("vector", "iterate", "Rust Vec").unwrap(),
+            skipped: None,
+            disturbed: false,
+            quick: false,
+        };
+        let text = targets.with_figures(&[row], "a test");
+        assert!(
+            text.contains("| vector | iterate | Rust Vec | ≤ 1.05 × | 1.05 ns | 1.00 ns | 1.05 | yes |\n")
+        );
+        assert!(text.contains("\nMeasured on: a test.\n"));
+        assert_eq!(text.lines().count(), targets.text.lines().count());
+        let unchanged = |text: &str| {
+            text.lines().filter(|line| line.starts_with("| hashmap")).map(String::from).collect::<Vec<_>>()
+        };
+        assert_eq!(unchanged(&text), unchanged(&targets.text));
     }
 }

@@ -43,14 +43,20 @@ pub fn serve(side: Side, area: &str, setup: Setup) -> Result<()> {
         rust::keep_freed_memory();
     }
     pin(0);
+    // The contestants of one case at a time: the next one needs the memory.
     let mut live: HashMap<String, Workload> = HashMap::new();
+    let mut current = String::new();
     let mut run = |line: &str| -> Result<Sample> {
-        let key = line.strip_prefix("run ").ok_or("not understood")?;
-        if !live.contains_key(key) {
-            let (subject, case) = key.split_once(' ').ok_or("not understood")?;
-            live.insert(key.to_string(), workload(side, area, subject, case, &setup)?);
+        let request = line.strip_prefix("run ").and_then(|key| key.split_once(' '));
+        let (subject, case) = request.ok_or("not understood")?;
+        if current != case {
+            live.clear();
+            current = case.to_string();
         }
-        live.get_mut(key).ok_or("no such case")?()
+        if !live.contains_key(subject) {
+            live.insert(subject.to_string(), workload(side, area, subject, case, &setup)?);
+        }
+        live.get_mut(subject).ok_or("no such subject")?()
     };
     for line in std::io::stdin().lock().lines() {
         let answer = match run(&line?) {
