@@ -39,7 +39,11 @@ fn touched(bytes: u64) -> Result<Segment> {
     let mut chunk_bytes = bytes / 8;
     while chunk_bytes >= 64 << 10 {
         let name = format!("touch {}", filled.len());
-        let root = segment.construct::<ShmVec<u64>>(&name, ShmVec::new())?;
+        let root = match segment.construct::<ShmVec<u64>>(&name, ShmVec::new()) {
+            Ok(root) => root,
+            Err(e) if e.is_out_of_memory() => break,
+            Err(e) => return Err(e.into()),
+        };
         filled.push(name);
         // SAFETY: no other thread or process knows this segment.
         let mut vec = unsafe { root.view_unchecked() };

@@ -23,7 +23,7 @@ fn push_strings(v: &mut VecMut<'_, ShmString>, text: &str, n: u64) -> shmem_core
 
 fn fill(map: &mut HashMapMut<'_, ShmString, ShmVec<u64>>, keys: &[String]) -> shmem_core::Result<()> {
     for (i, key) in (0u64..).zip(keys) {
-        let mut v = map.entry(key.as_str()).or_insert(ShmVec::new())?;
+        let mut v = map.entry(key.as_str())?.or_insert(ShmVec::new())?;
         for j in 0..4 {
             v.push(i + j)?;
         }
