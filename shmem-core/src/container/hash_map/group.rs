@@ -38,6 +38,12 @@ impl Matches {
         if self.0 == 0 { None } else { Some(self.0.trailing_zeros() as usize) }
     }
 
+    /// All but the lowest of at least one.
+    #[inline(always)]
+    pub(super) fn without_lowest(self) -> Matches {
+        Matches(self.0 & (self.0 - 1))
+    }
+
     /// How many positions from the first on are not in the set.
     #[inline(always)]
     pub(super) fn leading_gap(self) -> usize {
@@ -62,7 +68,7 @@ impl Iterator for Matches {
     #[inline(always)]
     fn next(&mut self) -> Option<usize> {
         let lowest = self.lowest()?;
-        self.0 &= self.0 - 1;
+        *self = self.without_lowest();
         Some(lowest)
     }
 }

@@ -95,6 +95,8 @@ pub(super) struct Table<K, V> {
     header: NonNull<Header>,
     /// As stored: a table's mask never changes.
     mask: usize,
+    /// Where the buckets begin.
+    buckets: NonNull<Bucket<K, V>>,
     _buckets: PhantomData<*mut Bucket<K, V>>,
 }
 
@@ -124,7 +126,9 @@ impl<K, V> Table<K, V> {
     pub(super) unsafe fn at(header: NonNull<Header>) -> Self {
         // SAFETY: 1.
         let mask = unsafe { (*header.as_ptr()).mask as usize };
-        Table { header, mask, _buckets: PhantomData }
+        // SAFETY: 1: inside the block, or at its end for buckets without bytes.
+        let buckets = unsafe { header.cast::<u8>().add(Self::buckets_at(mask)) }.cast();
+        Table { header, mask, buckets, _buckets: PhantomData }
     }
 
     /// Where the header stands.
@@ -176,7 +180,8 @@ impl<K, V> Table<K, V> {
             header.write(fresh);
             header.cast::<u8>().add(CTRL_AT).write_bytes(EMPTY, mask + 1 + WIDTH);
         }
-        Ok(Table { header, mask, _buckets: PhantomData })
+        // SAFETY: 1: just made. 2: nobody else knows it.
+        Ok(unsafe { Self::at(header) })
     }
 
     /// Gives the block back. What its buckets hold is not dropped.
@@ -251,8 +256,8 @@ impl<K, V> Table<K, V> {
     /// Bucket `i`, which is at most `mask`.
     #[inline(always)]
     pub(super) fn bucket(self, i: usize) -> NonNull<Bucket<K, V>> {
-        // SAFETY: inside the block (`at`, 1), or one past its end for a bucket without bytes.
-        unsafe { self.header.cast::<u8>().add(Self::buckets_at(self.mask())).cast::<Bucket<K, V>>().add(i) }
+        // SAFETY: inside the block (`at`, 1), or at its end for a bucket without bytes.
+        unsafe { self.buckets.add(i) }
     }
 
     /// The bucket whose key has this hash and satisfies `eq`.
@@ -265,12 +270,14 @@ impl<K, V> Table<K, V> {
         loop {
             // SAFETY: `at <= mask`, and WIDTH more control bytes follow the last bucket's.
             let group = unsafe { Group::load(self.ctrl(at)) };
-            for bit in group.matches(tag) {
+            let mut matches = group.matches(tag);
+            while let Some(bit) = matches.lowest() {
                 let i = (at + bit) & mask;
                 // SAFETY: a full control byte has a whole bucket (invariant 4).
                 if eq(unsafe { &(*self.bucket(i).as_ptr()).key }) {
                     return Some(i);
                 }
+                matches = matches.without_lowest();
             }
             if group.empty().any() {
                 return None;
@@ -293,12 +300,14 @@ impl<K, V> Table<K, V> {
         loop {
             // SAFETY: as in `find`.
             let group = unsafe { Group::load(self.ctrl(at)) };
-            for bit in group.matches(tag) {
+            let mut matches = group.matches(tag);
+            while let Some(bit) = matches.lowest() {
                 let i = (at + bit) & mask;
                 // SAFETY: a full control byte has a whole bucket (invariant 4).
                 if eq(unsafe { &(*self.bucket(i).as_ptr()).key }) {
                     return Probe::Found(i);
                 }
+                matches = matches.without_lowest();
             }
             if free.is_none() {
                 free = group.free().lowest().map(|bit| (at + bit) & mask);
