@@ -7,9 +7,9 @@
 //! 0      8      16      24      32            40           48            48 + n + 16     (rounded up)
 //! | mask | seed | limit | items | growth_left | tombstones | n + 16 control bytes | padding | n buckets (K, V) |
 //! ```
-//! `n = mask + 1` is a power of two, at least 4. Control byte `n + 16 > i >= 16` mirrors bucket `i mod n` where
-//! that is below 16, so that a group may be loaded at any bucket; in a table of fewer than 16 buckets the bytes
-//! from `n` to 15 are empty and stay so.
+//! `n = mask + 1` is a power of two, at least 4. Control byte `i >= max(n, 16)` mirrors that of bucket `i mod n`, so
+//! that a group may be loaded at any bucket; in a table of fewer than 16 buckets the bytes from `n` to 15 are empty
+//! and stay so.
 //!
 //! # Invariants
 //! 1. `limit` is how many buckets may be taken (live or deleted): 7/8 of them, one less than all below 8. So a probe
@@ -375,6 +375,8 @@ impl<K, V> Table<K, V> {
     /// 1. The table may be written; `i` is below `mask + 1 + WIDTH`.
     #[inline(always)]
     unsafe fn set_ctrl(self, i: usize, byte: u8) {
+        #[cfg(test)]
+        super::tests::step();
         // SYNC ctrl: Release, so that every earlier store (the bucket, the counter that was taken from) comes first.
         // SAFETY: 1.
         unsafe { AtomicU8::from_ptr(self.ctrl(i)) }.store(byte, Ordering::Release);
@@ -386,6 +388,8 @@ impl<K, V> Table<K, V> {
     /// 1. The table may be written; `offset` is that of a counter.
     #[inline(always)]
     unsafe fn count_by(self, offset: usize, by: i64) {
+        #[cfg(test)]
+        super::tests::step();
         // SAFETY: 1.
         unsafe {
             let word = self.header.as_ptr().cast::<u8>().add(offset).cast::<u64>();
