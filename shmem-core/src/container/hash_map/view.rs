@@ -76,22 +76,21 @@ impl<'a, K: ShmSafe, V: ShmSafe> HashMapMut<'a, K, V> {
     /// The table, settled.
     #[inline(always)]
     pub(super) fn table_mut(&mut self) -> Option<Table<K, V>> {
-        match self.table {
-            None => self.first_use(),
-            known => known,
+        if self.table.is_none() {
+            self.first_use();
         }
+        self.table
     }
 
     /// Reads the pointer to the table, and settles the table if an operation on it was cut short.
     #[inline(never)]
-    fn first_use(&mut self) -> Option<Table<K, V>> {
-        let table = (**self).table()?;
+    fn first_use(&mut self) {
+        let Some(table) = (**self).table() else { return };
         if !table.is_settled() {
             // SAFETY: the map is exclusively ours.
             unsafe { table.settle(self.access) };
         }
         self.table = Some(table);
-        self.table
     }
 
     /// Stores the pointer to the table, which publishes the table.
