@@ -296,7 +296,7 @@ impl<K, V> Table<K, V> {
     pub(super) fn find_or_free(self, hash: u64, mut eq: impl FnMut(&K) -> bool) -> Probe {
         let (mask, tag) = (self.mask(), tag(hash));
         let (mut at, mut stride) = (hash as usize & mask, 0);
-        let mut free = None;
+        let mut free = usize::MAX;
         loop {
             // SAFETY: as in `find`.
             let group = unsafe { Group::load(self.ctrl(at)) };
@@ -309,13 +309,15 @@ impl<K, V> Table<K, V> {
                 }
                 matches = matches.without_lowest();
             }
-            if free.is_none() {
-                free = group.free().lowest().map(|bit| (at + bit) & mask);
+            if free == usize::MAX
+                && let Some(bit) = group.free().lowest()
+            {
+                free = (at + bit) & mask;
             }
             stride += WIDTH;
             // A free bucket ends the search only if it was never used: the key may stand behind a deleted one.
             if group.empty().any() || stride > mask {
-                return free.map_or(Probe::Full, |i| self.really_free(i));
+                return if free == usize::MAX { Probe::Full } else { self.really_free(free) };
             }
             at = (at + stride) & mask;
         }
@@ -453,18 +455,32 @@ impl<K, V> Table<K, V> {
         let (before, after) =
             unsafe { (Group::load(self.ctrl(before)).empty(), Group::load(self.ctrl(i)).empty()) };
         // If the bucket lies in a run of 16 buckets that were all taken, a probe may have passed over it.
-        let passed = before.trailing_gap() + after.leading_gap() >= WIDTH;
-        let (byte, counter) = match passed {
-            true => (DELETED, offset_of!(Header, tombstones)),
-            false => (EMPTY, offset_of!(Header, growth_left)),
-        };
+        let passed = before.none_from(after.leading_gap());
         // SAFETY: 1.
         unsafe {
             self.count_by(offset_of!(Header, items), -1);
-            // The mirror first: invariant 4.
+            // Two branches, not two values: the address of the counter shall not wait for the control bytes.
+            if passed {
+                cold();
+                self.clear_ctrl(i, DELETED);
+                self.count_by(offset_of!(Header, tombstones), 1);
+            } else {
+                self.clear_ctrl(i, EMPTY);
+                self.count_by(offset_of!(Header, growth_left), 1);
+            }
+        }
+    }
+
+    /// Stores the control byte of a bucket that is not live any more, the mirror first (invariant 4).
+    ///
+    /// # Safety
+    /// 1. The table may be written; `i <= mask`.
+    #[inline(always)]
+    unsafe fn clear_ctrl(self, i: usize, byte: u8) {
+        // SAFETY: 1.
+        unsafe {
             self.set_ctrl(self.mirror(i), byte);
             self.set_ctrl(i, byte);
-            self.count_by(counter, 1);
         }
     }
 
@@ -559,6 +575,10 @@ impl<K: ShmSafe + ShmHash, V: ShmSafe> Table<K, V> {
         }
     }
 }
+
+/// Marks the branch it stands in as unlikely.
+#[cold]
+fn cold() {}
 
 /// The control byte of a key with this hash.
 #[inline(always)]

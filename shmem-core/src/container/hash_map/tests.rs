@@ -535,7 +535,7 @@ fn model<C: Case>(ops: &[Op]) {
         }
         map.check();
         for map in [map.get(), map.elsewhere()] {
-            assert!(*map == native && native == *map);
+            assert_eq!(*map, native);
             assert_eq!(to_native::<C>(map), native);
             assert!(map.capacity() >= map.len());
             for n in 0..70 {
@@ -786,6 +786,7 @@ fn std_traits_and_names() {
     let native = HashMap::from([("Ada".to_owned(), 36), ("Grace".to_owned(), 85)]);
     let mut map = segment.build::<ShmHashMap<Text, u64>>(native.clone()).unwrap();
     assert_eq!(*map.get(), native);
+    assert_eq!(native, *map.get());
     assert_eq!(map.get()["Ada"], 36);
     assert!(catch_unwind(AssertUnwindSafe(|| map.get()["Bob"])).is_err());
     assert_eq!(map.get().get_key_value("Ada").map(|(k, v)| (k.as_str(), *v)), Some(("Ada", 36)));
