@@ -1,5 +1,5 @@
 //! Containers that live in a segment.
 
-mod hash_map;
+pub mod hash_map;
 
-pub use hash_map::*;
+pub use hash_map::{HashMapMut, HashSetMut, ShmHashMap, ShmHashSet};

@@ -147,7 +147,7 @@ impl<K, V> Table<K, V> {
     /// The layout of a table with this mask, if there can be one.
     pub(super) fn layout(mask: usize) -> Option<Layout> {
         let buckets = mask.checked_add(1)?;
-        // The control bytes are fewer than half of the address space, or the product below overflows or fails.
+        // An upper bound first, with every overflow checked; the exact size is below it.
         let ctrl = buckets.checked_add(CTRL_AT + WIDTH + align_of::<Bucket<K, V>>())?;
         let size = buckets.checked_mul(size_of::<Bucket<K, V>>())?.checked_add(ctrl)?;
         let exact = Self::buckets_at(mask) + buckets * size_of::<Bucket<K, V>>();
