@@ -35,7 +35,7 @@
 //! | committing memory | memory that the next step finds committed |
 //!
 //! Unreachable blocks and pages stay accounted as used, until leaks are recovered. No step is ever waited for, but
-//! one: who finds no memory while a claim is under way waits up to 50 ms for it, once for each claim that stays.
+//! one: who finds no memory while a claim is under way waits up to a quarter of a second for it, once for each claim that stays.
 //!
 //! # Never
 //! This layer makes no system call ([`Commit`] does), touches no page that is not committed, writes to no block, and
