@@ -134,37 +134,44 @@ impl Heap {
     /// search's back belong to it, and pages of a claim under way that somebody has listed in passing do not.
     fn start_of_run(&self, start: u64, end: u64, pages: u64) -> Option<u64> {
         let mut first = start;
-        while pages > 1 && first > 0 && self.raw.word(first - 1).state() == Some(PageState::Free) {
-            first -= 1;
+        // Pages may be freed and claimed while we look; `claimed_until` notices.
+        for _ in 0..1000 {
+            while pages > 1 && first > 0 && self.raw.word(first - 1).state() == Some(PageState::Free) {
+                first -= 1;
+            }
+            if let Some(claimed) = if pages > 1 { self.claimed_until(first) } else { Some(0) } {
+                first = first.max(claimed);
+                break;
+            }
         }
-        let first = first.max(if pages > 1 { self.claimed_until(first) } else { 0 });
         (first + pages <= end).then_some(first)
     }
 
-    /// The end of the claim under way that reaches up to `page`, or 0.
-    fn claimed_until(&self, page: u64) -> u64 {
+    /// The end of the claim under way that reaches up to `page`, or 0; `None` if the page before is free by now.
+    fn claimed_until(&self, page: u64) -> Option<u64> {
         let mut before = page;
         while before > 0 {
             before -= 1;
             let word = self.raw.word(before);
             match word.state() {
+                Some(PageState::Free) => return None,
                 Some(PageState::Claiming) if !self.is_abandoned(before, word.0) => {
-                    return before + word.payload();
+                    return Some(before + word.payload());
                 }
                 Some(PageState::Body) => {
                     let head = before.saturating_sub(word.payload());
                     let word = self.raw.word(head);
                     match word.state() {
-                        Some(PageState::Head) if before - head < word.payload() => return 0,
+                        Some(PageState::Head) if before - head < word.payload() => return Some(0),
                         Some(PageState::Claiming) => before = head + 1,
                         // Being appended to a span: the claim begins further on.
                         _ => {}
                     }
                 }
-                _ => return 0,
+                _ => return Some(0),
             }
         }
-        0
+        Some(0)
     }
 }
 

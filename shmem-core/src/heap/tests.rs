@@ -535,6 +535,7 @@ fn wait_until_ready(child: &mut std::process::Child) {
 }
 
 #[test]
+#[cfg_attr(shmem_poison, ignore = "one process cannot know what another allocates")]
 fn processes_share_a_heap() {
     let segment = Segment::new(1 << 20, 1 << 20, false);
     let heap = segment.attach();
@@ -548,6 +549,7 @@ fn processes_share_a_heap() {
 }
 
 #[test]
+#[cfg_attr(shmem_poison, ignore = "one process cannot know what another allocates")]
 fn killed_processes_cost_what_they_held_and_no_more() {
     let segment = Segment::new(1 << 20, 1 << 20, false);
     let heap = segment.attach();
@@ -583,7 +585,7 @@ fn claimants_of_large_spans_never_miss_memory_that_is_there() {
         for i in 0..4 {
             let heap = &heaps[i % 2];
             scope.spawn(move || {
-                for round in 0..2000 {
+                for round in 0..500 {
                     match heap.take(layout(256 << 10, 4096), i as u8) {
                         Ok(block) => heap.give(&block),
                         Err(e) => panic!("round {round}: {e}"),
@@ -909,4 +911,46 @@ fn threads_of_one_slot_do_not_lose_pages() {
         }
     });
     heap.assert_unused();
+}
+
+/// What AddressSanitizer sees; the first half runs in a child that it is to stop.
+#[cfg(shmem_poison)]
+mod poisoned {
+    use super::*;
+
+    fn child(role: &str) {
+        let segment = Segment::new(1 << 20, 1 << 20, false);
+        let (heap, other) = (segment.attach(), segment.attach());
+        let block = heap.take(layout(50, 1), 1).unwrap();
+        match role {
+            "none" => heap.give(&block),
+            // SAFETY: none: the sanitizer is to stop each of these.
+            "overrun" => unsafe { heap.pointer(&block).add(50).write_volatile(1) },
+            "after free" => {
+                heap.give(&block);
+                // SAFETY: as above.
+                unsafe { other.pointer(&block).write_volatile(1) }
+            }
+            // SAFETY: as above.
+            "unused" => unsafe { other.pointer(&block).add(3000).write_volatile(1) },
+            _ => unreachable!(),
+        }
+    }
+
+    #[test]
+    fn overruns_and_uses_after_free_are_caught() {
+        if let Ok(role) = std::env::var("SHMEM_HEAP_POISON") {
+            return child(&role);
+        }
+        for role in ["none", "overrun", "after free", "unused"] {
+            let output = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "heap::tests::poisoned::overruns_and_uses_after_free_are_caught"])
+                .env("SHMEM_HEAP_POISON", role)
+                .output()
+                .unwrap();
+            let caught = String::from_utf8_lossy(&output.stderr).contains("use-after-poison");
+            assert_eq!(caught, role != "none", "{role}: {}", String::from_utf8_lossy(&output.stderr));
+            assert_eq!(output.status.success(), role == "none");
+        }
+    }
 }
