@@ -199,6 +199,27 @@ mod tests {
         }
     }
 
+    /// The figures of FORMAT.md, "Size classes".
+    #[test]
+    fn the_tables_are_those_of_the_format() {
+        let expected = [
+            (12, 37, 512, [576, 672, 816, 1024, 1280, 2048]),
+            (14, 53, 2048, [2304, 2688, 3200, 4096, 5376, 8192]),
+            (16, 69, 8192, [9344, 10880, 13056, 16384, 21760, 32768]),
+        ];
+        for (shift, count, last_step, few) in expected {
+            let classes = Classes::for_page(shift).unwrap();
+            let sizes: Vec<u32> = classes.table[..classes.count].iter().map(|class| class.size).collect();
+            assert_eq!(sizes.len(), count);
+            assert_eq!(
+                sizes[..18],
+                [16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128, 144, 160, 176]
+            );
+            assert_eq!(sizes[count - 7], last_step);
+            assert_eq!(sizes[count - 6..], few);
+        }
+    }
+
     #[test]
     fn little_is_wasted() {
         let classes = Classes::for_page(16).unwrap();

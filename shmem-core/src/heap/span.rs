@@ -82,6 +82,9 @@ impl Heap {
             return None;
         }
         let (len, wanted) = (head.payload(), self.pages_for(new_size));
+        if first + len > self.raw.committed() {
+            return None;
+        }
         let usable = |pages: u64| {
             let len = poison::handed_out(new_size, (pages * self.raw.page_bytes()) as usize);
             poison::unpoison(self.raw.header.segment_id, offset, len as u64);

@@ -139,6 +139,8 @@ struct Live {
     offset: u64,
     layout: Layout,
     usable: usize,
+    /// Its size by the heap's tables: `usable`, but for poisoned builds.
+    block: u64,
     tag: u8,
 }
 
@@ -149,7 +151,11 @@ impl Process {
         assert!(block.cast::<u8>().addr().get().is_multiple_of(layout.align()), "{layout:?}");
         // SAFETY: fresh and ours.
         unsafe { block.cast::<u8>().write_bytes(tag, block.len()) };
-        Ok(Live { offset: self.offset_of(block.cast()), layout, usable: block.len(), tag })
+        let offset = self.offset_of(block.cast());
+        let info = self.block_at(offset).expect("a live block");
+        assert_eq!(info.offset, offset);
+        assert!(info.size_bytes == block.len() as u64 || cfg!(shmem_poison));
+        Ok(Live { offset, layout, usable: block.len(), block: info.size_bytes, tag })
     }
 
     fn pointer(&self, live: &Live) -> NonNull<u8> {
@@ -211,9 +217,9 @@ fn every_size_and_alignment() {
             for align in (0..=12).map(|bit| 1 << bit) {
                 let one = heap.take(layout(size, align), 1).unwrap();
                 let two = heap.take(layout(size, align), 2).unwrap();
-                assert!(one.offset.abs_diff(two.offset) >= one.usable as u64);
-                let info = BlockInfo { offset: one.offset, size_bytes: one.usable as u64 };
-                for at in [0, one.usable as u64 / 2, one.usable as u64 - 1] {
+                assert!(one.offset.abs_diff(two.offset) >= one.block);
+                let info = BlockInfo { offset: one.offset, size_bytes: one.block };
+                for at in [0, one.block / 2, one.block - 1] {
                     assert_eq!(heap.block_at(one.offset + at), Some(info));
                 }
                 heap.give(&two);
@@ -292,7 +298,7 @@ fn two_mappings_are_two_processes() {
         }
         let mut seen = Vec::new();
         one.for_each_live_block(&mut |block| seen.push((block.offset, block.size_bytes)));
-        let mut expected: Vec<_> = blocks.iter().map(|block| (block.offset, block.usable as u64)).collect();
+        let mut expected: Vec<_> = blocks.iter().map(|block| (block.offset, block.block)).collect();
         expected.sort();
         assert_eq!(seen, expected);
         assert_eq!(one.stats(), two.stats());
@@ -350,7 +356,10 @@ fn spans_grow_where_they_stand() {
         assert_eq!(unsafe { heap.grow_in_place(heap.pointer(&low), low.layout, page + 1) }, None);
         other.give(&high);
         // SAFETY: as above.
-        assert_eq!(unsafe { heap.grow_in_place(heap.pointer(&low), low.layout, page + 1) }, Some(2 * page));
+        assert_eq!(
+            unsafe { heap.grow_in_place(heap.pointer(&low), low.layout, page + 1) },
+            Some(poison::handed_out(page + 1, 2 * page))
+        );
         // The size it was asked with still frees it.
         heap.give(&low);
         let small = heap.take(layout(20, 1), 1).unwrap();
@@ -395,9 +404,9 @@ proptest! {
                 Op::Allocate(size, align) => {
                     let Ok(block) = heap.take(layout(size, 1 << align), n as u8) else { continue };
                     let before = model.range(..=block.offset).next_back();
-                    prop_assert!(before.is_none_or(|(at, live)| at + live.usable as u64 <= block.offset));
+                    prop_assert!(before.is_none_or(|(at, live)| at + live.block <= block.offset));
                     let after = model.range(block.offset..).next();
-                    prop_assert!(after.is_none_or(|(at, _)| *at >= block.offset + block.usable as u64));
+                    prop_assert!(after.is_none_or(|(at, _)| *at >= block.offset + block.block));
                     model.insert(block.offset, block);
                 }
                 Op::Free(i) if !model.is_empty() => {
@@ -414,6 +423,7 @@ proptest! {
                         prop_assert!(usable >= size);
                         if usable > live.usable {
                             live.usable = usable;
+                            live.block = heap.block_at(live.offset).unwrap().size_bytes;
                             live.layout = layout(size, live.layout.align());
                             // SAFETY: ours up to the new length.
                             unsafe { heap.pointer(live).write_bytes(live.tag, usable) };
@@ -425,8 +435,8 @@ proptest! {
         }
         let mut seen = Vec::new();
         heaps[0].for_each_live_block(&mut |block| seen.push((block.offset, block.size_bytes)));
-        prop_assert_eq!(seen, model.values().map(|b| (b.offset, b.usable as u64)).collect::<Vec<_>>());
-        let used: u64 = model.values().map(|block| block.usable as u64).sum();
+        prop_assert_eq!(seen, model.values().map(|b| (b.offset, b.block)).collect::<Vec<_>>());
+        let used: u64 = model.values().map(|block| block.block).sum();
         prop_assert_eq!(heaps[1].stats().used_bytes, used);
         heaps[0].assert_whole();
         model.values().for_each(|block| heaps[1].give(block));
