@@ -150,7 +150,8 @@ impl Classes {
         }
         let first = if size <= FINE { self.fine[size.div_ceil(8)] } else { self.coarse[size.div_ceil(128)] };
         // The last class is half a page, a multiple of every alignment that got here.
-        (usize::from(first)..self.count).find(|class| self.table[*class].size as usize % align == 0)
+        (usize::from(first)..self.count)
+            .find(|class| (self.table[*class].size as usize).is_multiple_of(align))
     }
 }
 
@@ -171,8 +172,9 @@ mod tests {
             for align in (0..=12).map(|bit| 1usize << bit) {
                 let mut expected = 0;
                 for size in 1..=page {
-                    let fits =
-                        |class: &Class| class.size as usize >= size && class.size as usize % align == 0;
+                    let fits = |class: &Class| {
+                        class.size as usize >= size && (class.size as usize).is_multiple_of(align)
+                    };
                     while expected < classes.count && !fits(&classes.table[expected]) {
                         expected += 1;
                     }

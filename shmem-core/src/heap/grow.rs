@@ -190,11 +190,11 @@ impl Heap {
             match word.state() {
                 Some(PageState::Free) if !raw.is_listed(FREE_LIST, page) => raw.list(FREE_LIST, page, 1),
                 Some(PageState::Small) => self.heal_small(page, word.payload() as usize, all),
-                Some(PageState::Retiring) => {
-                    // Its retirer is dead, or will find that it was overtaken.
-                    if raw.change(page, word, PageState::Small, word.payload()).is_some() {
-                        self.heal_small(page, word.payload() as usize, all);
-                    }
+                // Its retirer is dead, or will find that it was overtaken.
+                Some(PageState::Retiring)
+                    if raw.change(page, word, PageState::Small, word.payload()).is_some() =>
+                {
+                    self.heal_small(page, word.payload() as usize, all)
                 }
                 Some(PageState::Claiming) if !self.is_abandoned(page, word.0) => {
                     survey.claims.push((page, word.0));

@@ -332,7 +332,6 @@ fn spans_grow_where_they_stand() {
         let (heap, other) = (segment.attach(), segment.attach());
         let page = heap.raw.page_bytes() as usize;
         let mut block = heap.take(layout(page, 8), 7).unwrap();
-        // SAFETY (here and below): live, with the layout it has.
         let mut size = page;
         while size < capacity as usize {
             size = (size + size / 2 + 1).min(capacity as usize);
@@ -356,10 +355,8 @@ fn spans_grow_where_they_stand() {
         assert_eq!(unsafe { heap.grow_in_place(heap.pointer(&low), low.layout, page + 1) }, None);
         other.give(&high);
         // SAFETY: as above.
-        assert_eq!(
-            unsafe { heap.grow_in_place(heap.pointer(&low), low.layout, page + 1) },
-            Some(poison::handed_out(page + 1, 2 * page))
-        );
+        let grown = unsafe { heap.grow_in_place(heap.pointer(&low), low.layout, page + 1) };
+        assert_eq!(grown, Some(poison::handed_out(page + 1, 2 * page)));
         // The size it was asked with still frees it.
         heap.give(&low);
         let small = heap.take(layout(20, 1), 1).unwrap();
