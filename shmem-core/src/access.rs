@@ -10,6 +10,7 @@ use std::alloc::Layout;
 use std::any::Any;
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 
 /// The largest alignment a stored type may have: every mapping is at least this aligned, everywhere.
 pub const MAX_ALIGN: usize = 4096;
@@ -66,7 +67,7 @@ pub struct Context {
     reserved_bytes: usize,
     id: SegmentId,
     hash_seed: u64,
-    allocator: Box<dyn Allocate>,
+    allocator: Arc<dyn Allocate>,
     upper: Box<dyn Any + Send + Sync>,
 }
 
@@ -82,7 +83,7 @@ impl Context {
         reserved_bytes: usize,
         id: SegmentId,
         hash_seed: u64,
-        allocator: Box<dyn Allocate>,
+        allocator: Arc<dyn Allocate>,
         upper: Box<dyn Any + Send + Sync>,
     ) -> Self {
         debug_assert!(base.addr().get().is_multiple_of(MAX_ALIGN));
@@ -168,7 +169,7 @@ fn detached() -> &'static Context {
         reserved_bytes: 0,
         id: SegmentId([0; 16]),
         hash_seed: 0,
-        allocator: Box::new(NoHeap),
+        allocator: Arc::new(NoHeap),
         upper: Box::new(()),
     })
 }
@@ -248,6 +249,11 @@ impl<'a> Access<'a> {
         Access { context, log }
     }
 
+    /// Access for the library's own bookkeeping, which no transaction undoes.
+    pub(crate) fn without_log(context: &'a Context) -> Self {
+        Access { context, log: None }
+    }
+
     /// Access for a value that stands in no segment: every allocation is `Err`, every `save` a no-op.
     pub fn detached() -> Access<'static> {
         Access { context: detached(), log: None }
@@ -271,8 +277,16 @@ impl<'a> Access<'a> {
         self.context.id == other.context.id
     }
 
+    /// Whether both are the same right: one mapping, one undo log (or none).
+    #[inline]
+    pub(crate) fn same_scope(&self, other: &Access<'_>) -> bool {
+        let log = |access: &Access<'_>| access.log.map_or(ptr::null(), ptr::from_ref);
+        ptr::eq(self.context, other.context) && ptr::eq(log(self), log(other))
+    }
+
     /// Announces that `len` bytes at `at` are about to be overwritten, or that a `&mut` to them is about to be
-    /// handed out. Call it before anything has changed. Without a transaction it is one predicted branch.
+    /// handed out. Call it before anything has changed. Without a transaction it is one predicted branch. Bytes
+    /// outside the mapping (a value being built on the stack) are not recorded.
     ///
     /// # Safety
     /// 1. `len` bytes at `at` are valid for reads.
@@ -281,6 +295,10 @@ impl<'a> Access<'a> {
         if let Some(log) = self.log {
             cold();
             let at = NonNull::new(at.cast::<u8>().cast_mut()).expect("a place to save is never null");
+            // A value under construction outside the segment is not restored: its place is gone by then.
+            if self.context.offset_of(at.as_ptr()).is_none() {
+                return;
+            }
             // SAFETY: 1.
             unsafe { log.undo.save(at, len) }
         }

@@ -10,13 +10,21 @@ mod error;
 mod heap;
 mod layout;
 mod mapping;
+mod participant;
 mod primitive;
 mod ptr;
+mod segment;
+mod sync;
 mod sys;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use container::*;
 pub use error::*;
+pub use heap::*;
 pub use layout::*;
+pub use mapping::{FileMapping, MapMode, MappedRegion, RegionAdvice, RemoveOnDrop, SharedMemory};
 pub use ptr::OffsetPtr;
+pub use segment::*;
 pub use shmem_derive::ShmSafe;
+pub use sync::*;

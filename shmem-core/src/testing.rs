@@ -104,7 +104,7 @@ impl View {
         let heap = TestHeap { base: base.as_ptr().expose_provenance(), tables: tables.clone() };
         // SAFETY: mapped until the view is dropped, page-aligned, exposed.
         let context = unsafe {
-            Context::new(base, SIZE, SegmentId(id), 0x1234_5678_9abc_def1, Box::new(heap), Box::new(()))
+            Context::new(base, SIZE, SegmentId(id), 0x1234_5678_9abc_def1, Arc::new(heap), Box::new(()))
         };
         let context = Arc::new(context);
         let registration = Some(registry::register(&context).expect("a fresh range"));

@@ -1,1 +1,214 @@
-//! The segment's heap.
+//! The segment's heap: blocks of any size, for every process that maps the segment, without a lock.
+//!
+//! This file needs `unsafe`: it implements [`Allocate`].
+//!
+//! # Glossary
+//! A **page** is 4, 16 or 64 KiB (by the segment's greatest size). A **block** up to half a page is one of many equal
+//! ones in a page of its **size class**; a larger one is a **span** of whole pages. Out of band stand, for each page, a
+//! **descriptor** and a **bitmap** with one bit for each block.
+//!
+//! # What is the truth
+//! The first word of each descriptor says what the page is, the bitmap which of its blocks are taken. Nothing else
+//! decides anything: lists, marks and counts are hints, found out when wrong and rebuilt by looking at every page
+//! before the heap grows or gives up.
+//!
+//! | state | payload | next, by | who may make the step |
+//! |---|---|---|---|
+//! | `Free` | 0 | `Small` (first block of a class) · `Head` (span of one page) · `Claiming` (first page of a longer one) · `Body` (its others) | anyone |
+//! | `Small` | class | `Retiring` (seems empty) | anyone |
+//! | `Retiring` | class | `Free` (is empty) · `Small` (is not) | who began; anyone back to `Small` |
+//! | `Claiming` | pages | `Head` (all are claimed) · `Body` (appended to a span) · `Free` (given up, or freed) | the claimant |
+//! | `Head` | pages | `Claiming` (freed) · `Head` (longer) | who frees or grows the block |
+//! | `Body` | distance to the head | `Free` | the claimant, or who frees the block |
+//!
+//! Each step is one compare-and-swap of the word and counts its generation up. A block is allocated by setting its bit
+//! and finding the page's word unchanged, and freed by clearing the bit: two read-modify-writes for the pair.
+//! `small` shows why the two protocols cannot miss each other.
+//!
+//! # Deaths
+//! | killed while | what is left |
+//! |---|---|
+//! | allocating | at most one bit that nobody knows of |
+//! | freeing | the block live or free; a page on no list, which is found before the heap grows |
+//! | retiring a page | a page nothing is allocated from, until somebody looks at all pages |
+//! | claiming, freeing or growing a span | the pages in hand are unreachable; a grown span is as it was |
+//! | committing memory | memory that the next step finds committed |
+//!
+//! Unreachable blocks and pages stay accounted as used, until leaks are recovered. No step is ever waited for, but
+//! one: who finds no memory while a claim is under way waits up to 50 ms for it, once for each claim that stays.
+//!
+//! # Never
+//! This layer makes no system call ([`Commit`] does), touches no page that is not committed, writes to no block, and
+//! obeys no free of a block that is not live.
+
+mod classes;
+mod grow;
+mod page;
+mod poison;
+mod raw;
+mod report;
+mod small;
+mod span;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+pub use report::{BadFree, BadFreeHook, set_bad_free_hook};
+pub use walk::HeapStats;
+
+use crate::access::{Allocate, BlockInfo, MAX_ALIGN};
+use crate::error::{AllocError, Corrupt};
+use crate::mapping::commit::Commit;
+use crate::mapping::superblock::FixedHeader;
+use raw::Raw;
+use small::Slot;
+use std::alloc::Layout;
+use std::collections::HashMap;
+use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+/// The heap of one segment, through one mapping of this process.
+pub(crate) struct Heap {
+    raw: Raw,
+    commit: Arc<dyn Commit>,
+    slots: Box<[Slot]>,
+    /// Claims this process has waited for in vain: page and word. Never blocked on.
+    abandoned: Mutex<HashMap<u64, u64>>,
+    /// Held while committing. Never blocked on.
+    growing: Mutex<()>,
+}
+
+impl Heap {
+    /// Makes the heap of a new segment, with a little memory committed or, if asked, all of its capacity.
+    ///
+    /// # Errors
+    /// Those of [`Commit::commit`]; there is no heap then.
+    ///
+    /// # Safety
+    /// 1. The range `header` describes is mapped at `base`, readable and writable, exposed; its metadata is
+    ///    committed, the heap's header zeroed, the capacity stored in the segment's state.
+    /// 2. `header` is one that `FixedHeader::new` made, and `commit` commits memory in that range.
+    /// 3. Nobody else uses the segment yet.
+    pub(crate) unsafe fn format(
+        base: NonNull<u8>,
+        header: &FixedHeader,
+        commit: &dyn Commit,
+        commit_all: bool,
+    ) -> Result<(), AllocError> {
+        // SAFETY: 1 and 2.
+        let raw = unsafe { Raw::new(base.as_ptr().expose_provenance(), header) };
+        let raw = raw.expect("a header of this library has one of the three page sizes");
+        let capacity = raw.capacity_pages();
+        let (first, all) = (raw.first_pages().min(capacity), capacity);
+        raw.commit_up_to(commit, if commit_all { all } else { first }, if commit_all { all } else { first })?;
+        raw.head().layout.store(page::LAYOUT, Ordering::Release);
+        Ok(())
+    }
+
+    /// The heap of an existing segment.
+    ///
+    /// # Errors
+    /// [`Corrupt`] if the heap's header is none.
+    ///
+    /// # Safety
+    /// 1. The range `header` describes is mapped at `base`, readable and writable, exposed, and stays so while the
+    ///    heap lives; the file is at least [`required_file_bytes`](Self::required_file_bytes) long, and never becomes
+    ///    shorter.
+    /// 2. `header` has been validated, and `commit` commits memory in that range.
+    pub(crate) unsafe fn attach(
+        base: NonNull<u8>,
+        header: FixedHeader,
+        commit: Arc<dyn Commit>,
+    ) -> Result<Heap, Corrupt> {
+        // SAFETY: 1 and 2.
+        let raw = unsafe { Raw::new(base.as_ptr().expose_provenance(), &header)? };
+        raw.check_header()?;
+        poison::attach(header.segment_id, raw.base());
+        // Few slots where few pages are to be had.
+        let slots = if header.heap_page_shift == 12 { 4 } else { 16 };
+        let slots = (0..slots).map(|_| Slot::new(raw.classes.count())).collect();
+        Ok(Heap { raw, commit, slots, abandoned: Mutex::default(), growing: Mutex::default() })
+    }
+
+    /// How long the file must be for what the heap has committed; a shorter one was truncated.
+    ///
+    /// # Errors
+    /// [`Corrupt`] if the heap's header, or the capacity in the segment's state, makes no sense.
+    ///
+    /// # Safety
+    /// 1. The segment's first page is mapped at `base`, readable, exposed, 8-aligned. No more need be mapped.
+    /// 2. `header` has been validated.
+    pub(crate) unsafe fn required_file_bytes(
+        base: NonNull<u8>,
+        header: &FixedHeader,
+    ) -> Result<u64, Corrupt> {
+        // SAFETY: only the first page is touched below, and only read.
+        let raw = unsafe { Raw::new(base.as_ptr().expose_provenance(), header)? };
+        raw.check_header()?;
+        let committed = raw.committed();
+        Ok(if committed == 0 { header.metadata_bytes() } else { raw.page_at(committed) })
+    }
+
+    fn offset_of(&self, block: NonNull<u8>) -> u64 {
+        block.addr().get().wrapping_sub(self.raw.base()) as u64
+    }
+
+    #[cold]
+    fn bad_free(&self, bad: BadFree) {
+        self.raw.head().bad_frees.fetch_add(1, Ordering::Relaxed);
+        report::report(&bad);
+    }
+}
+
+impl Drop for Heap {
+    fn drop(&mut self) {
+        self.leave_all();
+        poison::detach(self.raw.base(), self.raw.header.end as usize);
+    }
+}
+
+// SAFETY: 1: `claim` and `claim_run` give each bit and each page to one caller at a time; block starts are multiples of
+// the class's size in a page that is aligned to its own, and the class's size is a multiple of the alignment. 2: `Raw`
+// makes pointers from the exposed base.
+unsafe impl Allocate for Heap {
+    #[inline]
+    fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        if layout.align() > MAX_ALIGN {
+            return Err(AllocError::TooLarge {
+                wanted_bytes: layout.size() as u64,
+                align: u32::try_from(layout.align()).unwrap_or(u32::MAX),
+            });
+        }
+        match self.raw.classes.of(layout.size(), layout.align()) {
+            Some(class) => self.allocate_small(class, layout),
+            None => self.allocate_span(layout),
+        }
+    }
+
+    #[inline]
+    unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
+        match self.raw.classes.of(layout.size(), layout.align()) {
+            Some(class) => self.free_small(self.offset_of(block), class, layout),
+            None => self.free_span(self.offset_of(block), layout),
+        }
+    }
+
+    unsafe fn grow_in_place(&self, block: NonNull<u8>, layout: Layout, new_size: usize) -> Option<usize> {
+        match self.raw.classes.of(layout.size(), layout.align()) {
+            Some(class) => {
+                let usable = self.raw.classes.get(class)?.size as usize;
+                let len = poison::handed_out(new_size.max(layout.size()), usable);
+                (new_size <= usable).then(|| {
+                    poison::unpoison(self.raw.header.segment_id, self.offset_of(block), len as u64);
+                    len
+                })
+            }
+            None => self.grow_span(self.offset_of(block), new_size.max(layout.size())),
+        }
+    }
+
+    fn block_at(&self, offset: u64) -> Option<BlockInfo> {
+        self.find_block(offset)
+    }
+}

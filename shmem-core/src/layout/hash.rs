@@ -7,15 +7,16 @@
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
 /// Hashes one key. The algorithm is fixed (FORMAT.md, "Hashing"): words are folded in with a 64 × 64 → 128 bit
-/// multiplication, as in wyhash; byte strings go through rapidhash v3, whose output its authors guarantee.
+/// multiplication by a secret factor, as in foldhash; byte strings go through rapidhash v3, whose output its authors
+/// guarantee.
 #[derive(Debug, Clone)]
 pub struct ShmHasher {
     state: u64,
+    factor: u64,
 }
 
-/// Odd constants without pattern (the first 64 bits of π's and e's fractions).
+/// A constant without pattern: the first 64 bits of π's fraction.
 const FOLD: u64 = 0x243f_6a88_85a3_08d3;
-const FINISH: u64 = 0xb7e1_5162_8aed_2a6b;
 
 #[inline(always)]
 fn folded_multiply(a: u64, b: u64) -> u64 {
@@ -25,15 +26,15 @@ fn folded_multiply(a: u64, b: u64) -> u64 {
 
 impl ShmHasher {
     /// A hasher with this seed (each segment has a random one of its own).
-    #[inline]
+    #[inline(always)]
     pub fn new(seed: u64) -> Self {
-        ShmHasher { state: seed }
+        ShmHasher { state: seed, factor: (seed.rotate_left(32) ^ FOLD) | 1 }
     }
 
     /// Feeds one word. Numbers of up to 64 bits are fed as one, sign- or zero-extended.
-    #[inline]
+    #[inline(always)]
     pub fn write_u64(&mut self, word: u64) {
-        self.state = folded_multiply(self.state ^ word, FOLD);
+        self.state = folded_multiply(self.state ^ word, self.factor);
     }
 
     /// Feeds a byte string together with its length.
@@ -44,10 +45,10 @@ impl ShmHasher {
         self.write_u64(hash ^ bytes.len() as u64);
     }
 
-    /// The hash of what was fed.
-    #[inline]
+    /// The hash of what was fed. (A product folded in half is mixed well at both ends: tables use both.)
+    #[inline(always)]
     pub fn finish(&self) -> u64 {
-        folded_multiply(self.state, FINISH)
+        self.state
     }
 }
 

@@ -11,7 +11,7 @@ use super::ShmSafe;
 use crate::access::{Access, standing_in};
 use crate::error::{Error, Result};
 use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ptr::{self, NonNull};
 
 /// Something that builds a `T` in place.
@@ -322,6 +322,97 @@ impl<T: ShmSafe> Drop for Scratch<T> {
     }
 }
 
+/// The largest value that [`Place`] keeps on the stack, in bytes.
+const INLINE_BYTES: usize = 256;
+
+/// Room for one value on the stack; a value larger than [`INLINE_BYTES`] or more aligned than 16 gets a box.
+///
+/// As [`Scratch`], but without an allocation for the small values that most keys and elements are. The room must
+/// not move while a value stands in it, hence the two steps.
+pub(crate) struct Place<T: ShmSafe> {
+    inline: MaybeUninit<Inline>,
+    boxed: Option<Box<MaybeUninit<T>>>,
+}
+
+#[repr(C, align(16))]
+struct Inline([u8; INLINE_BYTES]);
+
+impl<T: ShmSafe> Place<T> {
+    const FITS: bool = size_of::<T>() <= INLINE_BYTES && align_of::<T>() <= align_of::<Inline>();
+
+    /// Empty room.
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        Place {
+            inline: MaybeUninit::uninit(),
+            boxed: if Self::FITS { None } else { Some(Box::new_uninit()) },
+        }
+    }
+
+    #[inline(always)]
+    fn slot(&mut self) -> NonNull<T> {
+        match &mut self.boxed {
+            Some(boxed) => NonNull::from(&mut **boxed).cast(),
+            None => NonNull::from(&mut self.inline).cast(),
+        }
+    }
+
+    /// Builds a value here.
+    #[inline(always)]
+    pub(crate) fn build(&mut self, init: impl Init<T>, access: Access<'_>) -> Result<Built<'_, T>> {
+        let at = self.slot();
+        // SAFETY: the room is valid for writes, ours, large and aligned enough.
+        unsafe { init.init(at.as_ptr(), access)? };
+        Ok(Built { at, _place: PhantomData })
+    }
+
+    /// Moves the value at `from` here, to be dropped with what is returned.
+    ///
+    /// # Safety
+    /// 1. As [`ShmSafe::relocate`] about `from`; `from` is then overwritten or forgotten.
+    #[inline(always)]
+    pub(crate) unsafe fn take(&mut self, from: *mut T) -> Built<'_, T> {
+        let at = self.slot();
+        // SAFETY: 1; the room is ours.
+        unsafe { T::relocate(from, at.as_ptr()) };
+        Built { at, _place: PhantomData }
+    }
+}
+
+/// A value that stands in a [`Place`]. It may only be moved to where it belongs, or dropped.
+pub(crate) struct Built<'p, T: ShmSafe> {
+    at: NonNull<T>,
+    _place: PhantomData<&'p mut T>,
+}
+
+impl<T: ShmSafe> Built<'_, T> {
+    /// The value.
+    #[inline(always)]
+    pub(crate) fn get(&self) -> &T {
+        // SAFETY: initialised, and borrowed by `self`.
+        unsafe { self.at.as_ref() }
+    }
+
+    /// Moves the value to `to`.
+    ///
+    /// # Safety
+    /// 1. As [`ShmSafe::relocate`], 1 to 3 about `to`.
+    #[inline(always)]
+    pub(crate) unsafe fn place(self, to: *mut T) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: 1; the value is initialised, and a lock built just now is not held.
+        unsafe { T::relocate(this.at.as_ptr(), to) };
+    }
+}
+
+impl<T: ShmSafe> Drop for Built<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: the value is initialised and was neither moved nor dropped.
+        unsafe { self.at.drop_in_place() }
+    }
+}
+
 /// Replaces the value at `at` by what `init` builds: what every `set` of a guard or container does.
 ///
 /// The new value is built first, the old one dropped last, when no stored pointer names it.
@@ -340,13 +431,38 @@ pub(crate) unsafe fn replace<T: ShmSafe>(
     init: impl Init<T>,
     access: Access<'_>,
 ) -> Result<()> {
-    let new = Scratch::build(init, access)?;
+    if !Place::<T>::FITS {
+        // SAFETY: 1.
+        return unsafe { replace_large(at, init, access) };
+    }
+    let (mut new, mut old) = (Place::new(), Place::new());
+    let new = new.build(init, access)?;
     // SAFETY: 1.
     if T::HAS_LOCKS && unsafe { T::lock_held(at.as_ptr()) } {
         new.discard(access);
         return Err(Error::LockHeld);
     }
     // SAFETY: 1; no lock inside is held; the place is overwritten next.
+    unsafe {
+        access.save_value(at.as_ptr());
+        let old = old.take(at.as_ptr());
+        new.place(at.as_ptr());
+        drop(old);
+    }
+    Ok(())
+}
+
+/// [`replace`] for values that are kept off the stack.
+///
+/// # Safety
+/// As for `replace`.
+unsafe fn replace_large<T: ShmSafe>(at: NonNull<T>, init: impl Init<T>, access: Access<'_>) -> Result<()> {
+    let new = Scratch::build(init, access)?;
+    // SAFETY: 1 of `replace`.
+    if T::HAS_LOCKS && unsafe { T::lock_held(at.as_ptr()) } {
+        return Err(Error::LockHeld);
+    }
+    // SAFETY: 1 of `replace`; no lock inside is held; the place is overwritten next.
     unsafe {
         access.save_value(at.as_ptr());
         let old = Scratch::take(at.as_ptr());

@@ -462,6 +462,14 @@ impl Compare<'_> {
     }
 }
 
+/// The name of a stored type with its arguments, as far as the records that `lookup` finds tell.
+pub(crate) fn describe_stored(
+    stored: Fingerprint,
+    lookup: &dyn Fn(Fingerprint) -> Option<Vec<u8>>,
+) -> String {
+    Compare { lookup, seen: HashMap::new() }.display(stored, 8)
+}
+
 /// Where the stored type `stored`, whose records `lookup` finds, first differs from the program's `expected`.
 pub(crate) fn first_difference(
     stored: Fingerprint,

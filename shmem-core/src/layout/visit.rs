@@ -58,6 +58,22 @@ impl<'v> Visitor<'v> {
         }
     }
 
+    /// Has `count` places of `stride` bytes from `first` on visited by a function of the caller's.
+    ///
+    /// # Safety
+    /// 1. They lie in a live block, so they are readable; `visit` stands whatever they hold.
+    pub(crate) unsafe fn schedule_with(
+        &mut self,
+        first: *const u8,
+        count: usize,
+        stride: usize,
+        visit: VisitFn,
+    ) {
+        if count > 0 {
+            self.work.push(Work { first, count, stride, visit });
+        }
+    }
+
     fn schedule<T: ShmSafe>(&mut self, first: *const T, count: usize) {
         unsafe fn visit<T: ShmSafe>(at: *const u8, visitor: &mut Visitor<'_>) {
             // SAFETY: by the caller.

@@ -13,7 +13,7 @@ use crate::sys;
 use arc_swap::ArcSwap;
 use std::cell::Cell;
 use std::sync::atomic::AtomicPtr;
-use std::sync::{Arc, LazyLock, Mutex, Once};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Once};
 
 /// One mapping.
 #[derive(Clone)]
@@ -50,11 +50,15 @@ pub(crate) struct Cached {
     context: *const Context,
     /// The thread's owner word in that mapping (`participant` fills it in), 0 if it has none yet.
     pub(crate) owner: u32,
+    /// The thread's slot in that mapping, if `owner` is not 0.
+    pub(crate) slot: *const u8,
 }
 
+const EMPTY: Cached =
+    Cached { base: 0, len: 0, epoch: 0, context: std::ptr::null(), owner: 0, slot: std::ptr::null() };
+
 thread_local! {
-    static CACHE: Cell<Cached> =
-        const { Cell::new(Cached { base: 0, len: 0, epoch: 0, context: std::ptr::null(), owner: 0 }) };
+    static CACHE: Cell<Cached> = const { Cell::new(EMPTY) };
 }
 
 impl Cached {
@@ -101,17 +105,18 @@ fn lookup_slow(at: usize) -> Option<Cached> {
         len: entry.end - entry.base,
         epoch,
         context: Arc::as_ptr(&entry.context),
-        owner: 0,
+        ..EMPTY
     };
     CACHE.set(cached);
     Some(cached)
 }
 
-/// Stores the owner word of this thread in the mapping it used last, if that still contains `at`.
-pub(crate) fn remember_owner(at: *const u8, owner: u32) {
+/// Stores this thread's owner word and slot in the mapping it used last, if that still contains `at`.
+pub(crate) fn remember_owner(at: *const u8, owner: u32, slot: *const u8) {
     let mut cached = CACHE.get();
     if cached.holds(at.addr()) {
         cached.owner = owner;
+        cached.slot = slot;
         CACHE.set(cached);
     }
 }
@@ -119,7 +124,7 @@ pub(crate) fn remember_owner(at: *const u8, owner: u32) {
 /// Forgets what this thread's cache holds.
 pub(crate) fn forget_cached() {
     let _ = CACHE.try_with(|cache| {
-        cache.set(Cached { base: 0, len: 0, epoch: 0, context: std::ptr::null(), owner: 0 });
+        cache.set(EMPTY);
     });
 }
 
@@ -216,7 +221,7 @@ impl Drop for Registration {
     }
 }
 
-/// Every mapping of this process.
-pub(crate) fn all() -> Vec<Arc<Context>> {
-    TABLE.load().iter().map(|entry| entry.context.clone()).collect()
+/// Keeps every other thread from changing the table, across a fork.
+pub(crate) fn hold() -> MutexGuard<'static, ()> {
+    WRITER.lock().unwrap_or_else(|e| e.into_inner())
 }

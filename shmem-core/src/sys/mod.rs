@@ -1,6 +1,15 @@
-//! The only layer that calls the operating system (Linux).
+//! The only layer that calls the operating system (Linux): thin wrappers, no policy. This file: `mmap`, `madvise`.
 //!
 //! This file needs `unsafe`: system calls take raw memory.
+
+pub(crate) mod clock;
+pub(crate) mod file;
+pub(crate) mod futex;
+pub(crate) mod lock;
+pub(crate) mod memory;
+pub(crate) mod process;
+
+pub(crate) use rustix::io::Errno;
 
 use std::io;
 use std::ptr::NonNull;

@@ -1,0 +1,227 @@
+//! What happens when no page is to be had: looking at every page, committing more memory, waiting for claims under
+//! way, and at last giving up.
+
+use super::Heap;
+use super::page::{ADOPTED, LISTED, PageState};
+use super::poison;
+use super::raw::{FREE_LIST, Raw};
+use crate::error::AllocError;
+use crate::mapping::commit::Commit;
+use crate::mapping::superblock::{DESCRIPTOR_BYTES, OS_PAGE, bitmap_bytes};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How long a claim under way may keep others from reporting that memory ran out. A claim takes microseconds; one
+/// that is older belongs to a process that died or was stopped in it.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// The largest step in which memory is committed.
+const LARGEST_STEP: u64 = 32 << 20;
+
+/// How much of the heap a new segment commits.
+fn first_step(page_shift: u32) -> u64 {
+    match page_shift {
+        12 => 8 << 10,
+        14 => 64 << 10,
+        _ => 128 << 10,
+    }
+}
+
+impl Raw {
+    /// Commits memory for pages `from..to`, with their descriptors and bitmaps. The pages below `from` have theirs.
+    pub(super) fn commit_pages(&self, commit: &dyn Commit, from: u64, to: u64) -> Result<(), AllocError> {
+        let table = |at: u64, bytes: u64| {
+            // The last memory page of what `from` pages need is there already.
+            let start = (from * bytes).next_multiple_of(OS_PAGE);
+            (at + start, at + (to * bytes).next_multiple_of(OS_PAGE))
+        };
+        let ranges = [
+            table(self.header.descriptors_at, DESCRIPTOR_BYTES),
+            table(self.header.bitmaps_at, bitmap_bytes(self.header.heap_page_shift)),
+            (self.page_at(from), self.page_at(to)),
+        ];
+        // In a small segment the three touch: one system call.
+        let mut merged: Vec<(u64, u64)> = Vec::with_capacity(3);
+        for (start, end) in ranges {
+            match merged.last_mut() {
+                Some(last) if last.1 == start => last.1 = end.max(start),
+                _ if start < end => merged.push((start, end)),
+                _ => {}
+            }
+        }
+        merged.into_iter().try_for_each(|(start, end)| commit.commit(start, end - start))
+    }
+
+    /// Commits up to `to` pages and lets everybody use them. Smaller steps, but no fewer than `at_least` pages, are
+    /// tried before giving up.
+    pub(super) fn commit_up_to(
+        &self,
+        commit: &dyn Commit,
+        at_least: u64,
+        mut to: u64,
+    ) -> Result<(), AllocError> {
+        let from = self.committed();
+        if at_least <= from {
+            return Ok(());
+        }
+        // CRASH commit: memory is behind pages that nobody uses yet; the next step commits them again.
+        while let Err(error) = self.commit_pages(commit, from, to) {
+            if to == at_least {
+                return Err(error);
+            }
+            to = at_least + (to - at_least) / 2;
+        }
+        poison::poison(
+            self.header.segment_id,
+            self.page_at(self.committed()),
+            self.page_at(to).saturating_sub(self.page_at(self.committed())),
+        );
+        // SYNC commit: whoever reads the new number may touch the pages: this process has seen the system call
+        // return, and it is one file for all. Several may commit overlapping ranges, each from what it saw committed:
+        // the largest end wins, and everything below it was committed by someone.
+        let before = self.head().committed.fetch_max(to, Ordering::AcqRel).min(self.max_pages);
+        // CRASH committed: free pages on no list; `heal` lists them.
+        if before < to {
+            self.list(FREE_LIST, before, to - before);
+        }
+        Ok(())
+    }
+
+    /// The pages a new segment commits.
+    pub(super) fn first_pages(&self) -> u64 {
+        first_step(self.header.heap_page_shift) >> self.header.heap_page_shift
+    }
+}
+
+impl Heap {
+    /// Commits at least `to` pages; `false` if the capacity is smaller.
+    pub(super) fn commit_to(&self, to: u64) -> Result<bool, AllocError> {
+        // One thread of a process at a time; not a rule (a fork may have taken the holder away), only thrift.
+        let _growing = self.growing.try_lock();
+        let (committed, capacity) = (self.raw.committed(), self.raw.capacity_pages());
+        if to > capacity {
+            return Ok(false);
+        }
+        let largest = LARGEST_STEP >> self.raw.header.heap_page_shift;
+        let step = committed.clamp(self.raw.first_pages(), largest);
+        let wanted = to.max(committed + step).min(capacity);
+        self.raw.commit_up_to(&*self.commit, to, wanted)?;
+        Ok(true)
+    }
+
+    /// Calls `attempt` until it succeeds or there is nothing left to try. `attempt` wants a block of `size` bytes,
+    /// for which `pages` free pages in a row would do.
+    #[cold]
+    pub(super) fn until_exhausted<R>(
+        &self,
+        size: usize,
+        pages: u64,
+        mut attempt: impl FnMut(&Self) -> Option<R>,
+    ) -> Result<R, AllocError> {
+        let mut refused = None;
+        let mut since: Option<Instant> = None;
+        let (mut commits, mut waits) = (0u32, 0u32);
+        loop {
+            if let Some(done) = attempt(self) {
+                return Ok(done);
+            }
+            // What deaths have left off the lists first, then more memory.
+            self.heal(false);
+            if let Some(done) = attempt(self) {
+                return Ok(done);
+            }
+            if refused.is_none() {
+                match self.commit_to(self.committed_for(pages)) {
+                    // `true` also when another thread had committed enough by now.
+                    Ok(true) if commits < 1000 => {
+                        commits += 1;
+                        continue;
+                    }
+                    Ok(_) => {}
+                    Err(error) => refused = Some(error),
+                }
+            }
+            let pending = self.heal(true);
+            if let Some(done) = attempt(self) {
+                return Ok(done);
+            }
+            // A claim under way may be given up, and a block may be on its way through a page that changes.
+            let since = since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= PATIENCE {
+                self.abandon(&pending);
+                self.heal(true);
+                return attempt(self).ok_or_else(|| refused.unwrap_or_else(|| self.out_of_memory(size)));
+            }
+            if pending.is_empty() && waits > 0 {
+                return Err(refused.unwrap_or_else(|| self.out_of_memory(size)));
+            }
+            waits += 1;
+            match waits {
+                0..16 => std::thread::yield_now(),
+                _ => std::thread::sleep(Duration::from_micros(200)),
+            }
+        }
+    }
+
+    /// Looks at every page: lists those that ought to be on a list (with `all`, every page with a free block), gives
+    /// empty ones back, undoes retirements. Gives the claims under way.
+    pub(super) fn heal(&self, all: bool) -> Vec<(u64, u64)> {
+        let (raw, mut page, mut pending) = (&self.raw, 0, Vec::new());
+        let committed = raw.committed();
+        while page < committed {
+            let word = raw.word(page);
+            let mut len = 1;
+            match word.state() {
+                Some(PageState::Free) if !raw.is_listed(FREE_LIST, page) => raw.list(FREE_LIST, page, 1),
+                Some(PageState::Small) => self.heal_small(page, word.payload() as usize, all),
+                Some(PageState::Retiring) => {
+                    // Its retirer is dead, or will find that it was overtaken.
+                    if raw.change(page, word, PageState::Small, word.payload()).is_some() {
+                        self.heal_small(page, word.payload() as usize, all);
+                    }
+                }
+                Some(PageState::Claiming) if !self.is_abandoned(page, word.0) => {
+                    pending.push((page, word.0));
+                    len = word.payload();
+                }
+                Some(PageState::Head) => len = word.payload(),
+                _ => {}
+            }
+            page += len.max(1);
+        }
+        pending
+    }
+
+    fn heal_small(&self, page: u64, class: usize, all: bool) {
+        let Some(geometry) = self.raw.classes.get(class) else { return };
+        let free = geometry.blocks.saturating_sub(self.raw.taken(page, geometry));
+        let descriptor = self.raw.descriptor(page);
+        let least = match descriptor.listed.load(Ordering::Relaxed) {
+            _ if all => 1,
+            ADOPTED => geometry.blocks.div_ceil(4),
+            _ => geometry.worth,
+        };
+        if free == geometry.blocks {
+            self.raw.retire_if_empty(page, class);
+        } else if free >= least && !self.raw.is_listed(class, page) {
+            descriptor.listed.store(LISTED, Ordering::SeqCst);
+            self.raw.list(class, page, 1);
+        }
+    }
+
+    /// From now on does not wait for these claims.
+    fn abandon(&self, pending: &[(u64, u64)]) {
+        if let Ok(mut abandoned) = self.abandoned.try_lock() {
+            abandoned.extend(pending.iter().copied());
+        }
+    }
+
+    fn is_abandoned(&self, page: u64, word: u64) -> bool {
+        self.abandoned.try_lock().is_ok_and(|abandoned| abandoned.get(&page) == Some(&word))
+    }
+
+    /// The error for a request of `size` bytes.
+    pub(super) fn out_of_memory(&self, size: usize) -> AllocError {
+        AllocError::OutOfMemory { wanted_bytes: size as u64, largest_free_bytes: self.largest_free() }
+    }
+}

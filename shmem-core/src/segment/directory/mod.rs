@@ -1,0 +1,1066 @@
+//! The object directory: names, types and lives of the objects of a segment.
+//!
+//! Looking a name up takes no lock; changing the directory takes one, which whoever comes next takes away from a dead
+//! holder and then [repairs](Directory::repair) what it left. No lock is held while an object is built: its name is
+//! *reserved*, the value built, then published, so an initialiser may construct other objects, and a constructor
+//! that fails, panics or dies leaves no trace.
+//!
+//! `destroy` is what `unlink` is to files: the name goes at once, the object when nobody holds it any more.
+//!
+//! This file needs `unsafe`: it reaches the directory in mapped memory.
+
+mod entry;
+mod index;
+mod pins;
+mod schema_store;
+
+pub(crate) use entry::MAX_NAME;
+pub use entry::ObjectKind;
+use entry::{Entry, INLINE_NAME, Phase, SLICE, State};
+use pins::LocalPins;
+
+use crate::access::{Access, BlockInfo, Context, MAX_ALIGN};
+use crate::error::{Corrupt, Error, NameError, Result};
+use crate::layout::init::{Init, Partial};
+use crate::layout::{
+    Fingerprint, ShmHasher, ShmSafe, TypeInfo, any_lock_held, describe_stored, first_difference,
+};
+use crate::mapping::superblock::{DIRECTORY_AT, FixedHeader};
+use crate::participant::{MAX_PROCESSES, Owner, Participants, SlotHandle, current_owner};
+use crate::primitive::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{Acquired, Patience, RawLock};
+use crate::sys::clock::Deadline;
+use crate::sys::futex::{self, Woken};
+use arc_swap::ArcSwap;
+use std::alloc::Layout;
+use std::any::TypeId;
+use std::collections::HashSet;
+use std::ptr::{self, NonNull};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// Entries in the first chunk; each further one has twice as many.
+const FIRST_CHUNK: usize = 16;
+/// Chunks: room for 2²⁷ objects.
+pub(super) const CHUNKS: usize = 23;
+
+/// How long to wait for a constructor before asking whether it is alive.
+const CHECK_CONSTRUCTOR: Duration = Duration::from_millis(10);
+
+/// The directory's mutable header in the first page.
+#[repr(C)]
+struct Header {
+    lock: RawLock,
+    /// The index: see `index::Table`.
+    index: AtomicU64,
+    /// Odd while index slots move.
+    sequence: AtomicU64,
+    /// The newest type record.
+    schema: AtomicU64,
+    /// Entries that were ever used.
+    high: AtomicU32,
+    /// Names in the index.
+    indexed: AtomicU32,
+    /// Entries in use; a hint.
+    used: AtomicU32,
+    /// An entry that may be free; a hint.
+    free: AtomicU32,
+    /// Orphaned objects; a hint.
+    orphans: AtomicU32,
+    _zero: u32,
+    /// Where the chunks of entries stand.
+    chunks: [AtomicU64; CHUNKS],
+}
+
+const _: () = assert!(DIRECTORY_AT as usize + size_of::<Header>() <= 4096);
+
+/// Drops `count` elements at an address; `false` if it must not, because a lock inside is held.
+type DropGlue = unsafe fn(*mut u8, usize) -> bool;
+
+unsafe fn drop_elements<T: ShmSafe>(first: *mut u8, count: usize) -> bool {
+    let first = first.cast::<T>();
+    // SAFETY: `count` valid elements that are nobody's any more, by the caller.
+    unsafe {
+        if any_lock_held(first, count) {
+            return false;
+        }
+        ptr::slice_from_raw_parts_mut(first, count).drop_in_place();
+    }
+    true
+}
+
+/// The chunk of an entry and its place there.
+fn place(number: u32) -> (usize, usize) {
+    let n = number as usize / FIRST_CHUNK + 1;
+    let chunk = n.ilog2() as usize;
+    (chunk, number as usize - FIRST_CHUNK * ((1 << chunk) - 1))
+}
+
+fn number(chunk: usize, i: usize) -> u32 {
+    (FIRST_CHUNK * ((1 << chunk) - 1) + i) as u32
+}
+
+fn chunk_len(chunk: usize) -> usize {
+    FIRST_CHUNK << chunk
+}
+
+/// What an object is looked up by.
+#[derive(Clone, Copy)]
+pub(crate) struct Key<'n> {
+    kind: ObjectKind,
+    name: &'n str,
+}
+
+impl<'n> Key<'n> {
+    /// A named object.
+    pub(crate) fn named(name: &'n str) -> Result<Self> {
+        match name.len() {
+            1..=MAX_NAME => Ok(Key { kind: ObjectKind::Named, name }),
+            len => Err(NameError::InvalidName { len, max: MAX_NAME }.into()),
+        }
+    }
+
+    /// The unique object of a type, whose name (without layout) stands in for a name.
+    pub(crate) fn unique(type_name: &'n str) -> Result<Self> {
+        Ok(Key { kind: ObjectKind::Unique, ..Key::named(type_name)? })
+    }
+
+    /// An object without a name.
+    pub(crate) fn anonymous() -> Self {
+        Key { kind: ObjectKind::Anonymous, name: "" }
+    }
+
+    #[inline]
+    fn hash(&self, seed: u64) -> u64 {
+        let mut hasher = ShmHasher::new(seed ^ u64::from(self.kind.code()));
+        hasher.write_bytes(self.name.as_bytes());
+        hasher.finish()
+    }
+
+    fn owned_name(&self) -> String {
+        self.name.to_owned()
+    }
+}
+
+/// One value or a slice of `n`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    One,
+    Slice(Option<u64>),
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Shape::One => f.write_str("one value"),
+            Shape::Slice(None) => f.write_str("a slice"),
+            Shape::Slice(Some(n)) => write!(f, "a slice of {n}"),
+        }
+    }
+}
+
+/// A pinned object.
+pub(crate) struct Pinned {
+    pub(crate) number: u32,
+    pub(crate) at: NonNull<u8>,
+    pub(crate) count: usize,
+}
+
+/// What is known of one object: see [`Segment::objects`](crate::Segment::objects).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ObjectInfo {
+    /// Its name; for a unique object its type's, for an anonymous one empty.
+    pub name: String,
+    /// How it is found.
+    pub kind: ObjectKind,
+    /// The type of its elements.
+    pub type_name: String,
+    /// The same, exactly.
+    pub fingerprint: Fingerprint,
+    /// How many elements; 1 unless it is a slice.
+    pub count: u64,
+    /// Whether it was constructed as a slice.
+    pub is_slice: bool,
+    /// Its size in bytes, without what it points to.
+    pub size_bytes: u64,
+    /// How many processes hold it.
+    pub holders: u32,
+}
+
+/// One mapping's directory.
+pub(crate) struct Directory {
+    context: Arc<Context>,
+    participants: Arc<Participants>,
+    pins: LocalPins,
+    /// Types whose records are known to be stored.
+    known_types: ArcSwap<HashSet<TypeId>>,
+    /// Serialises changes of `known_types`.
+    storing: Mutex<()>,
+    /// Chunks found to lie in live blocks, by their offsets.
+    checked_chunks: [AtomicU64; CHUNKS],
+    /// The index word whose table was found to lie in a live block.
+    checked_index: AtomicU64,
+}
+
+impl Directory {
+    /// The directory of the segment mapped by `context`; zeroed bytes are an empty one.
+    pub(crate) fn new(
+        context: Arc<Context>,
+        participants: Arc<Participants>,
+        header: &FixedHeader,
+    ) -> Result<Self, Corrupt> {
+        debug_assert!(header.processes as usize <= MAX_PROCESSES);
+        let directory = Directory {
+            context,
+            participants,
+            pins: LocalPins::default(),
+            known_types: ArcSwap::default(),
+            storing: Mutex::default(),
+            checked_chunks: Default::default(),
+            checked_index: AtomicU64::new(0),
+        };
+        directory.validate()?;
+        Ok(directory)
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: the first page is mapped and has room for it; all its fields are atomics.
+        unsafe { &*self.at(DIRECTORY_AT).cast() }
+    }
+
+    fn at(&self, offset: u64) -> *mut u8 {
+        self.context.base().wrapping_add(offset as usize)
+    }
+
+    fn offset_of<T>(&self, at: NonNull<T>) -> u64 {
+        self.context.offset_of(at.as_ptr().cast()).expect("a block of this segment")
+    }
+
+    fn reserved_bytes(&self) -> u64 {
+        self.context.reserved_bytes() as u64
+    }
+
+    /// Bookkeeping is never undone by a transaction, so this access carries no undo log.
+    fn access(&self) -> Access<'_> {
+        Access::without_log(&self.context)
+    }
+
+    fn is_live(&self, offset: u64) -> bool {
+        self.context.allocator().block_at(offset).is_some()
+    }
+
+    fn high(&self) -> u32 {
+        self.header().high.load(Ordering::Acquire).min(number(CHUNKS, 0))
+    }
+
+    /// The entry with this number; `None` if there is none or its chunk is damaged.
+    fn entry(&self, number: u32) -> Option<&Entry> {
+        let (chunk, i) = place(number);
+        // SYNC chunk: Acquire, pairs with the Release that published the chunk.
+        let at = self.header().chunks.get(chunk)?.load(Ordering::Acquire);
+        if at != self.checked_chunks[chunk].load(Ordering::Relaxed) || at == 0 {
+            self.check_chunk(chunk, at)?;
+        }
+        // SAFETY: inside a live block of the chunk's size; all its fields are atomics.
+        Some(unsafe { &*self.at(at).cast::<Entry>().add(i) })
+    }
+
+    #[cold]
+    fn check_chunk(&self, chunk: usize, at: u64) -> Option<()> {
+        let block = self.context.allocator().block_at(at)?;
+        let bytes = (chunk_len(chunk) * size_of::<Entry>()) as u64;
+        let fits = at != 0 && block.offset == at && at.is_multiple_of(64) && block.size_bytes >= bytes;
+        fits.then(|| self.checked_chunks[chunk].store(at, Ordering::Relaxed))
+    }
+
+    /// Whether what the header names can be followed.
+    fn validate(&self) -> Result<(), Corrupt> {
+        let corrupt = |what| Err(Corrupt { at: DIRECTORY_AT, what });
+        let header = self.header();
+        let index = header.index.load(Ordering::Acquire);
+        if index != 0 && self.checked_index.load(Ordering::Relaxed) != index {
+            let Some(table) = self.table() else {
+                return corrupt("the directory's index lies outside the segment");
+            };
+            let block = self.context.allocator().block_at(table.at);
+            if !block.is_some_and(|b| b.offset == table.at && b.size_bytes >= table.bytes()) {
+                return corrupt("the directory's index is in no block");
+            }
+            self.checked_index.store(index, Ordering::Relaxed);
+        }
+        let high = header.high.load(Ordering::Acquire);
+        let chunks = if high == 0 { 0 } else { place(high - 1).0 + 1 };
+        if chunks > CHUNKS || (0..chunks).any(|chunk| self.entry(number(chunk, 0)).is_none()) {
+            return corrupt("the directory's entries are in no block");
+        }
+        let schema = header.schema.load(Ordering::Acquire);
+        if schema != 0 && !self.is_live(schema) {
+            return corrupt("the type records are in no block");
+        }
+        Ok(())
+    }
+
+    /// The current index table, found to be in a live block.
+    fn checked_table(&self) -> Result<Option<index::Table>> {
+        let index = self.header().index.load(Ordering::Acquire);
+        if index == 0 {
+            return Ok(None);
+        }
+        if index != self.checked_index.load(Ordering::Relaxed) {
+            self.validate()?;
+        }
+        Ok(self.table())
+    }
+
+    // ---- names ---------------------------------------------------------------------------------------
+
+    fn name_bytes(&self, entry: &Entry) -> Option<&[u8]> {
+        let len = entry.name_len.load(Ordering::Relaxed) as usize;
+        let at = match entry.name_at.load(Ordering::Relaxed) {
+            0 if len <= INLINE_NAME => (&raw const entry.name).cast::<u8>(),
+            0 => return None,
+            at => {
+                let block = self.context.allocator().block_at(at)?;
+                let fits = block.offset == at && len <= MAX_NAME && block.size_bytes >= len as u64;
+                fits.then(|| self.at(at).cast_const())?
+            }
+        };
+        // SAFETY: inside the entry or a live block; written before the entry was published, and not again while it
+        // is pinned or the directory lock is held, as every caller does one of.
+        Some(unsafe { std::slice::from_raw_parts(at, len) })
+    }
+
+    fn is_named(&self, entry: &Entry, key: &Key<'_>, hash: u64) -> bool {
+        entry.hash.load(Ordering::Relaxed) == hash
+            && entry.kind.load(Ordering::Relaxed) & 0xFF == key.kind.code()
+            && self.name_bytes(entry) == Some(key.name.as_bytes())
+    }
+
+    /// The live object called `key`, pinned; without a lock.
+    fn find_pinned(&self, key: &Key<'_>) -> Result<Option<u32>> {
+        let hash = key.hash(self.context.hash_seed());
+        for _ in 0..64 {
+            // SYNC sequence: Acquire, so that no slot is read before it.
+            let sequence = self.header().sequence.load(Ordering::Acquire);
+            if sequence & 1 != 0 {
+                break;
+            }
+            let Some(table) = self.checked_table()? else { return Ok(None) };
+            let found = self.probe(table, hash, |number| {
+                let entry = self.entry(number)?;
+                if entry.hash.load(Ordering::Relaxed) != hash || !entry.state().is(Phase::Live) {
+                    return None;
+                }
+                let wanted = || entry.state().is(Phase::Live) && self.is_named(entry, key, hash);
+                match self.pin(number, entry, wanted) {
+                    Ok(true) => Some(Ok(number)),
+                    Ok(false) => None,
+                    Err(e) => Some(Err(e)),
+                }
+            });
+            if let Some(found) = found {
+                return found.map(Some);
+            }
+            // SYNC sequence: the fence keeps the slots' loads before this one.
+            std::sync::atomic::fence(Ordering::Acquire);
+            if self.header().sequence.load(Ordering::Relaxed) == sequence {
+                return Ok(None);
+            }
+        }
+        let lock = self.lock()?;
+        match self.lookup_locked(&lock, key, hash)? {
+            Some((number, entry, state)) if state.is(Phase::Live) => {
+                Ok(self.pin(number, entry, || entry.state().is(Phase::Live))?.then_some(number))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn lookup_locked(
+        &self,
+        _: &Locked<'_>,
+        key: &Key<'_>,
+        hash: u64,
+    ) -> Result<Option<(u32, &Entry, State)>> {
+        let Some(table) = self.checked_table()? else { return Ok(None) };
+        Ok(self.probe(table, hash, |number| {
+            let entry = self.entry(number)?;
+            let state = entry.state();
+            let named = state.is(Phase::Live) || state.is(Phase::Reserved);
+            (named && self.is_named(entry, key, hash)).then_some((number, entry, state))
+        }))
+    }
+
+    // ---- the lock ------------------------------------------------------------------------------------
+
+    fn lock(&self) -> Result<Locked<'_>> {
+        let slot = current_owner(self.header())?;
+        let raw = &self.header().lock;
+        if !raw.lock_fast(&slot) {
+            let acquired = raw.lock_slow(&slot, Patience::Forever, &self.participants)?;
+            if acquired != Acquired::Clean {
+                self.repair();
+                raw.clear_poison();
+            }
+        }
+        Ok(Locked { lock: raw, slot, panicking: std::thread::panicking() })
+    }
+
+    /// Makes good what a dead holder of the lock left. The entries are the truth; everything else follows.
+    fn repair(&self) {
+        self.rebuild();
+        let used =
+            (0..self.high()).filter_map(|n| self.entry(n)).filter(|e| !e.state().is(Phase::Free)).count();
+        self.header().used.store(used as u32, Ordering::Relaxed);
+    }
+
+    /// Undoes what a dead process left in the directory: its pins, its reservations, its half-done frees.
+    pub(crate) fn recover(&self, dead: u32) {
+        for number in 0..self.high() {
+            let Some(entry) = self.entry(number) else { continue };
+            let (word, bit) = entry.pin_bit(dead);
+            word.fetch_and(!bit, Ordering::SeqCst);
+            let state = entry.state();
+            let of_dead = entry.agent.load(Ordering::Relaxed) == dead + 1;
+            match state.phase() {
+                Some(Phase::Reserved) if of_dead => self.roll_back(number, entry),
+                // Its drop ran half-way: the object is leaked, never dropped twice.
+                Some(Phase::Freeing) if of_dead => self.release(number, entry),
+                Some(Phase::Live) if entry.kind.load(Ordering::Relaxed) & 0xFF == 3 && !entry.is_pinned() => {
+                    if entry.advance(state, Phase::Unlinked) {
+                        self.reap_if_free(number, entry, None);
+                    }
+                }
+                Some(Phase::Unlinked) => self.reap_if_free(number, entry, None),
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes back a reservation. The object's block, if there is one yet, is freed; what a half-built value owned
+    /// was dropped by its initialiser, or is leaked if that died.
+    fn roll_back(&self, number: u32, entry: &Entry) {
+        let lock = self.lock();
+        let state = entry.state();
+        if !state.is(Phase::Reserved) {
+            return;
+        }
+        self.remove(entry.hash.load(Ordering::Relaxed), number);
+        drop(lock);
+        self.free_object_block(entry);
+        self.release(number, entry);
+    }
+
+    /// Makes an entry free and wakes whoever waits for it.
+    fn release(&self, number: u32, entry: &Entry) {
+        let name_at = entry.name_at.load(Ordering::Relaxed);
+        // CRASH release: a death between these leaks the name's block.
+        if name_at != 0 {
+            entry.name_at.store(0, Ordering::Relaxed);
+            let len = (entry.name_len.load(Ordering::Relaxed) as usize).clamp(1, MAX_NAME);
+            let block = NonNull::new(self.at(name_at)).expect("not null: an offset into the mapping");
+            // SAFETY: allocated for this name with this length; nobody reads an entry that is neither pinned nor named.
+            unsafe { self.access().deallocate(block, Layout::from_size_align_unchecked(len, 1)) };
+        }
+        entry.agent.store(0, Ordering::Relaxed);
+        entry.state.store(entry.state().to(Phase::Free).0, Ordering::SeqCst);
+        self.header().used.fetch_sub(1, Ordering::Relaxed);
+        self.header().free.store(number, Ordering::Relaxed);
+        futex::wake(&entry.state, u32::MAX);
+    }
+
+    fn element_layout(&self, entry: &Entry) -> Option<(Layout, u64)> {
+        let count = entry.count.load(Ordering::Relaxed);
+        let size = entry.element_size.load(Ordering::Relaxed).checked_mul(count)?;
+        let align = entry.element_align.load(Ordering::Relaxed) as usize;
+        let layout = Layout::from_size_align(usize::try_from(size).ok()?, align).ok()?;
+        (align <= MAX_ALIGN).then_some((layout, count))
+    }
+
+    fn free_object_block(&self, entry: &Entry) {
+        let at = entry.object.swap(0, Ordering::Relaxed);
+        if at == 0 || at >= self.reserved_bytes() {
+            return;
+        }
+        if let (Some((layout, _)), Some(block)) = (self.element_layout(entry), NonNull::new(self.at(at))) {
+            // SAFETY: the object's block, with its layout; the entry, which was taken by one thread alone, named it.
+            unsafe { self.access().deallocate(block, layout) };
+        }
+    }
+
+    /// Drops an object's elements and frees its block. The caller alone took the entry to `Freeing`.
+    fn drop_object(&self, entry: &Entry, glue: DropGlue) {
+        let at = self.object_at(entry);
+        let count = entry.count.load(Ordering::Relaxed) as usize;
+        // SAFETY: a valid object that nobody can reach any more, of the glue's type: whoever passed the glue held a
+        // pin of that type, or compared fingerprints.
+        if unsafe { glue(at.as_ptr(), count) } {
+            self.free_object_block(entry);
+        }
+    }
+
+    fn object_at(&self, entry: &Entry) -> NonNull<u8> {
+        let at = match entry.object.load(Ordering::Relaxed) {
+            0 => ptr::without_provenance_mut(entry.element_align.load(Ordering::Relaxed) as usize),
+            at => self.at(at),
+        };
+        NonNull::new(at).expect("an alignment or an address in the mapping")
+    }
+
+    /// Frees the orphans of type `T`, if there are any.
+    fn sweep_orphans<T: ShmSafe>(&self) {
+        if self.header().orphans.load(Ordering::Relaxed) == 0 || self.participants.process().is_err() {
+            return;
+        }
+        let wanted = schema_store::halves(Fingerprint::of::<T>());
+        for number in 0..self.high() {
+            let Some(entry) = self.entry(number) else { continue };
+            let state = entry.state();
+            let same = [0, 1].map(|i| entry.fingerprint[i].load(Ordering::Relaxed)) == wanted;
+            if state.is(Phase::Orphan) && same {
+                self.header().orphans.fetch_sub(1, Ordering::Relaxed);
+                self.reap(number, entry, state, drop_elements::<T>);
+            }
+        }
+    }
+
+    // ---- finding -------------------------------------------------------------------------------------
+
+    /// The object called `key`, pinned, if it is there.
+    pub(crate) fn find<T: ShmSafe>(&self, key: &Key<'_>, shape: Shape) -> Result<Option<Pinned>> {
+        if self.header().orphans.load(Ordering::Relaxed) != 0 {
+            self.sweep_orphans::<T>();
+        }
+        match self.find_pinned(key)? {
+            Some(number) => self.typed::<T>(number, key, shape).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Checks the type of a pinned object; lets go of it if it is another.
+    fn typed<T: ShmSafe>(&self, number: u32, key: &Key<'_>, shape: Shape) -> Result<Pinned> {
+        let checked = self
+            .entry(number)
+            .ok_or(Corrupt { at: DIRECTORY_AT, what: "an entry in no block" }.into())
+            .and_then(|entry| self.check_type::<T>(entry, key, shape).map(|()| entry));
+        match checked {
+            Ok(entry) => Ok(Pinned {
+                number,
+                at: self.object_at(entry),
+                count: entry.count.load(Ordering::Relaxed) as usize,
+            }),
+            Err(e) => {
+                self.unpin(number, None);
+                Err(e)
+            }
+        }
+    }
+
+    #[inline]
+    fn check_type<T: ShmSafe>(&self, entry: &Entry, key: &Key<'_>, shape: Shape) -> Result<()> {
+        let stored = [0, 1].map(|i| entry.fingerprint[i].load(Ordering::Relaxed));
+        if stored != schema_store::halves(Fingerprint::of::<T>()) {
+            return Err(self.type_mismatch(schema_store::from_halves(stored), T::type_info(), key));
+        }
+        let count = entry.count.load(Ordering::Relaxed);
+        let slice = entry.kind.load(Ordering::Relaxed) & SLICE != 0;
+        let fits = match shape {
+            Shape::One => !slice,
+            Shape::Slice(None) => true,
+            Shape::Slice(Some(n)) => n == count,
+        };
+        if !fits {
+            let stored = if slice { Shape::Slice(Some(count)) } else { Shape::One };
+            return Err(NameError::CountMismatch {
+                name: key.owned_name(),
+                stored: stored.to_string(),
+                expected: shape.to_string(),
+            }
+            .into());
+        }
+        self.check_place::<T>(entry)
+    }
+
+    /// The object's place, as far as its entry says, can hold it. Entries may be damaged.
+    #[inline]
+    fn check_place<T: ShmSafe>(&self, entry: &Entry) -> Result<()> {
+        let at = entry.object.load(Ordering::Relaxed);
+        let bytes = (size_of::<T>() as u64).checked_mul(entry.count.load(Ordering::Relaxed));
+        let inside = match bytes {
+            Some(0) => true,
+            Some(n) => {
+                at != 0
+                    && at.is_multiple_of(align_of::<T>() as u64)
+                    && at.checked_add(n).is_some_and(|end| end <= self.reserved_bytes())
+            }
+            None => false,
+        };
+        if inside && entry.element_size.load(Ordering::Relaxed) == size_of::<T>() as u64 {
+            return Ok(());
+        }
+        Err(Corrupt { at, what: "an object that is not where its entry says" }.into())
+    }
+
+    #[cold]
+    fn type_mismatch(&self, stored: Fingerprint, expected: &'static TypeInfo, key: &Key<'_>) -> Error {
+        let (stored_name, difference) = first_difference(stored, expected, &|f| self.stored_record(f));
+        NameError::TypeMismatch {
+            name: key.owned_name(),
+            stored: stored_name,
+            expected: expected.to_string(),
+            path: difference.path,
+            stored_part: difference.stored,
+            expected_part: difference.expected,
+        }
+        .into()
+    }
+
+    /// A copy of the object called `key`, taken without pinning it: for mappings that cannot be written.
+    pub(crate) fn copy<T: ShmSafe + Copy>(&self, key: &Key<'_>) -> Result<Option<T>> {
+        let hash = key.hash(self.context.hash_seed());
+        loop {
+            let sequence = self.header().sequence.load(Ordering::Acquire);
+            let Some(table) = self.checked_table()? else { return Ok(None) };
+            let found = self.probe(table, hash, |number| {
+                let entry = self.entry(number)?;
+                let state = entry.state();
+                let live = state.is(Phase::Live) && self.is_named(entry, key, hash);
+                live.then(|| self.copy_entry::<T>(entry, state, key))
+            });
+            match found {
+                // It went while it was being copied; perhaps another has the name by now.
+                Some(Ok(None)) => {}
+                Some(copied) => return copied,
+                None => {
+                    std::sync::atomic::fence(Ordering::Acquire);
+                    let now = self.header().sequence.load(Ordering::Relaxed);
+                    if now == sequence && now & 1 == 0 {
+                        return Ok(None);
+                    }
+                    std::thread::yield_now();
+                }
+            }
+        }
+    }
+
+    fn copy_entry<T: ShmSafe + Copy>(&self, entry: &Entry, state: State, key: &Key<'_>) -> Result<Option<T>> {
+        let checked = self.check_type::<T>(entry, key, Shape::One);
+        if entry.state() != state {
+            return Ok(None);
+        }
+        checked?;
+        let at = entry.object.load(Ordering::Relaxed);
+        let block = self.context.allocator().block_at(at);
+        if size_of::<T>() > 0 && !block.is_some_and(|b| at + size_of::<T>() as u64 <= b.offset + b.size_bytes)
+        {
+            return if entry.state() != state {
+                Ok(None)
+            } else {
+                Err(Corrupt { at, what: "an object in no block" }.into())
+            };
+        }
+        let mut copy = std::mem::MaybeUninit::<T>::uninit();
+        for i in 0..size_of::<T>() {
+            // SAFETY: inside a block of this segment; bytes that change meanwhile are thrown away below.
+            let byte = unsafe { AtomicU8::from_ptr(self.at(at + i as u64)) }.load(Ordering::Relaxed);
+            // SAFETY: inside `copy`.
+            unsafe { copy.as_mut_ptr().cast::<u8>().add(i).write(byte) };
+        }
+        // SYNC copy: the fence keeps the bytes' loads before that of the state, which is raised before they change.
+        std::sync::atomic::fence(Ordering::Acquire);
+        // SAFETY: the object was live before and after: these are the bytes of a valid `T`, which is plain.
+        Ok((entry.state() == state).then(|| unsafe { copy.assume_init() }))
+    }
+
+    // ---- constructing --------------------------------------------------------------------------------
+
+    /// The object called `key`: found, or built by `init` (called once, with room for how many elements).
+    /// `exclusive`: finding it is an error. Gives whether it was built.
+    pub(crate) fn construct<T: ShmSafe>(
+        &self,
+        key: &Key<'_>,
+        shape: Shape,
+        exclusive: bool,
+        build: impl FnOnce(*mut T, Access<'_>) -> Result<()>,
+    ) -> Result<(Pinned, bool)> {
+        const { assert!(align_of::<T>() <= MAX_ALIGN, "the alignment of a stored type is at most 4096") };
+        if self.header().orphans.load(Ordering::Relaxed) != 0 {
+            self.sweep_orphans::<T>();
+        }
+        let anonymous = key.kind == ObjectKind::Anonymous;
+        let hash = key.hash(self.context.hash_seed());
+        let (number, entry) = loop {
+            if !anonymous && let Some(number) = self.find_pinned(key)? {
+                if exclusive {
+                    self.unpin(number, None);
+                    return Err(NameError::AlreadyExists { name: key.owned_name() }.into());
+                }
+                return Ok((self.typed::<T>(number, key, shape)?, false));
+            }
+            let lock = self.lock()?;
+            let found = if anonymous { None } else { self.lookup_locked(&lock, key, hash)? };
+            match found {
+                None => break self.reserve::<T>(lock, key, hash, shape)?,
+                Some((_, _, state)) if state.is(Phase::Live) => {}
+                Some((_, entry, state)) => {
+                    let constructor = entry.constructor.load(Ordering::Relaxed);
+                    let agent = entry.agent.load(Ordering::Relaxed);
+                    if Owner(constructor) == lock.slot.owner {
+                        return Err(NameError::Recursive { name: key.owned_name() }.into());
+                    }
+                    drop(lock);
+                    // Its constructor publishes or gives up, and wakes us; or it dies, and we clean up after it.
+                    let check_at = Deadline::after(CHECK_CONSTRUCTOR).ns();
+                    if futex::wait(&entry.state, state.0, Some(check_at)) == Woken::TimedOut {
+                        match agent.checked_sub(1) {
+                            Some(agent) => drop(self.participants.recover_if_dead(agent)),
+                            // It died between taking the entry and signing it.
+                            None => drop(self.participants.recover_all()),
+                        }
+                    }
+                }
+            }
+        };
+        let reservation = Reservation { directory: self, number, entry };
+        let count = entry.count.load(Ordering::Relaxed) as usize;
+        let (first, _) = self.access().allocate_array::<T>(count)?;
+        if size_of::<T>() * count != 0 {
+            entry.object.store(self.offset_of(first), Ordering::Relaxed);
+        }
+        build(first.as_ptr(), Access::new(&self.context))?;
+        std::mem::forget(reservation);
+        // CRASH publish: until this store there is no object; a death leaves a reservation to be rolled back, and
+        // what the value owns leaked.
+        // SYNC publish: SeqCst store, pairs with the loads in `state`.
+        entry.state.store(entry.state().to(Phase::Live).0, Ordering::SeqCst);
+        futex::wake(&entry.state, u32::MAX);
+        Ok((Pinned { number, at: first.cast(), count }, true))
+    }
+
+    /// Takes an entry for `key` and enters the name.
+    fn reserve<T: ShmSafe>(
+        &self,
+        lock: Locked<'_>,
+        key: &Key<'_>,
+        hash: u64,
+        shape: Shape,
+    ) -> Result<(u32, &Entry)> {
+        let process = self.participants.process()?;
+        let anonymous = key.kind == ObjectKind::Anonymous;
+        if !anonymous {
+            self.reserve_index()?;
+        }
+        self.store_schema::<T>()?;
+        let number = self.take_entry()?;
+        let entry = self.entry(number).ok_or(Corrupt { at: DIRECTORY_AT, what: "an entry in no block" })?;
+        let (slice, count) = match shape {
+            Shape::One => (0, 1),
+            Shape::Slice(n) => (SLICE, n.unwrap_or(0)),
+        };
+        self.write_name(entry, key.name)?;
+        let relaxed = Ordering::Relaxed;
+        entry.kind.store(key.kind.code() | slice, relaxed);
+        entry.hash.store(hash, relaxed);
+        entry.object.store(0, relaxed);
+        entry.count.store(count, relaxed);
+        entry.element_size.store(size_of::<T>() as u64, relaxed);
+        entry.element_align.store(align_of::<T>() as u32, relaxed);
+        for (word, half) in entry.fingerprint.iter().zip(schema_store::halves(Fingerprint::of::<T>())) {
+            word.store(half, relaxed);
+        }
+        entry.constructor.store(lock.slot.owner.0, relaxed);
+        entry.agent.store(process + 1, relaxed);
+        // CRASH reserve: until this store the entry is free; after it, recovery of this process frees it again, and
+        // the next holder of the lock makes the index anew.
+        entry.state.store(entry.state().to(Phase::Reserved).0, Ordering::SeqCst);
+        self.pin_reserved(number, entry, process);
+        self.header().used.fetch_add(1, relaxed);
+        if !anonymous {
+            self.insert(hash, number);
+        }
+        drop(lock);
+        Ok((number, entry))
+    }
+
+    /// A free entry. Under the directory lock.
+    fn take_entry(&self) -> Result<u32> {
+        let header = self.header();
+        let high = self.high();
+        let free =
+            |number: u32| self.entry(number).is_some_and(|e| e.state().is(Phase::Free) && !e.is_pinned());
+        if header.used.load(Ordering::Relaxed) < high {
+            let hint = header.free.load(Ordering::Relaxed).min(high - 1);
+            if let Some(number) = (hint..high).chain(0..hint).find(|number| free(*number)) {
+                header.free.store(number + 1, Ordering::Relaxed);
+                return Ok(number);
+            }
+        }
+        let (chunk, _) = place(high);
+        let at = header
+            .chunks
+            .get(chunk)
+            .ok_or(crate::error::AllocError::OutOfMemory { wanted_bytes: 0, largest_free_bytes: 0 })?;
+        if at.load(Ordering::Relaxed) == 0 {
+            let bytes = chunk_len(chunk) * size_of::<Entry>();
+            let layout =
+                Layout::from_size_align(bytes, align_of::<Entry>()).expect("a power of two of entries");
+            let block = self.access().allocate(layout)?.cast::<u8>();
+            // SAFETY: a fresh block of that size.
+            unsafe { block.as_ptr().write_bytes(0, bytes) };
+            // CRASH chunk: a death before this store leaks the block.
+            // SYNC chunk: Release, pairs with the Acquire in `entry`.
+            at.store(self.offset_of(block), Ordering::Release);
+        }
+        header.high.store(high + 1, Ordering::Release);
+        Ok(high)
+    }
+
+    fn write_name(&self, entry: &Entry, name: &str) -> Result<()> {
+        let mut at = (&raw const entry.name).cast::<u8>().cast_mut();
+        let mut name_at = 0;
+        if name.len() > INLINE_NAME {
+            let layout = Layout::from_size_align(name.len(), 1).expect("a name is short");
+            let block = self.access().allocate(layout)?.cast::<u8>();
+            at = block.as_ptr();
+            name_at = self.offset_of(block);
+        }
+        // SAFETY: room for the name, in the entry (which is atomics, so it may be written) or in a fresh block; the
+        // entry is free and unpinned, so nobody reads it.
+        unsafe { at.copy_from_nonoverlapping(name.as_ptr(), name.len()) };
+        entry.name_at.store(name_at, Ordering::Relaxed);
+        entry.name_len.store(name.len() as u32, Ordering::Relaxed);
+        Ok(())
+    }
+
+    // ---- destroying ----------------------------------------------------------------------------------
+
+    /// Unlinks the object called `key`; whether it was there. It goes when nobody holds it any more.
+    pub(crate) fn destroy<T: ShmSafe>(&self, key: &Key<'_>) -> Result<bool> {
+        let hash = key.hash(self.context.hash_seed());
+        let (number, entry) = loop {
+            let lock = self.lock()?;
+            let Some((number, entry, state)) = self.lookup_locked(&lock, key, hash)? else {
+                return Ok(false);
+            };
+            if state.is(Phase::Reserved) {
+                // Under construction: not there yet.
+                return Ok(false);
+            }
+            self.check_type::<T>(entry, key, Shape::Slice(None))?;
+            // CRASH unlink: from this store the name is gone for every look-up; a death before the index is mended
+            // leaves the lock to be taken over, and the index to be rebuilt.
+            if entry.advance(state, Phase::Unlinked) {
+                self.remove(hash, number);
+                drop(lock);
+                break (number, entry);
+            }
+        };
+        self.reap_if_free(number, entry, Some(drop_elements::<T>));
+        Ok(true)
+    }
+
+    /// Unlinks the anonymous object of `number`, which the caller has pinned.
+    pub(crate) fn unlink_anonymous(&self, number: u32) {
+        if let Some(entry) = self.entry(number) {
+            let state = entry.state();
+            if state.is(Phase::Live) {
+                entry.advance(state, Phase::Unlinked);
+            }
+        }
+    }
+
+    /// One more pin for a handle that holds one.
+    pub(crate) fn repin(&self, number: u32) {
+        self.pin_again(number);
+    }
+
+    /// Lets go of a handle's pin on an object of `T`s.
+    pub(crate) fn let_go<T: ShmSafe>(&self, number: u32) {
+        self.unpin(number, Some(drop_elements::<T>));
+    }
+
+    // ---- looking in ----------------------------------------------------------------------------------
+
+    /// Every object that can be found or is held, in no order.
+    pub(crate) fn objects(&self) -> Result<Vec<ObjectInfo>> {
+        let _lock = self.lock()?;
+        let lookup = |f| self.stored_record(f);
+        let mut objects = Vec::new();
+        for number in 0..self.high() {
+            let Some(entry) = self.entry(number) else { continue };
+            let kind = entry.kind.load(Ordering::Relaxed);
+            if !entry.state().is(Phase::Live) {
+                continue;
+            }
+            let (Some(object_kind), Some(name)) = (ObjectKind::from_code(kind), self.name_bytes(entry))
+            else {
+                return Err(Corrupt { at: self.entry_offset(entry), what: "a directory entry" }.into());
+            };
+            let fingerprint =
+                schema_store::from_halves([0, 1].map(|i| entry.fingerprint[i].load(Ordering::Relaxed)));
+            let count = entry.count.load(Ordering::Relaxed);
+            objects.push(ObjectInfo {
+                name: String::from_utf8_lossy(name).into_owned(),
+                kind: object_kind,
+                type_name: describe_stored(fingerprint, &lookup),
+                fingerprint,
+                count,
+                is_slice: kind & SLICE != 0,
+                size_bytes: entry.element_size.load(Ordering::Relaxed).saturating_mul(count),
+                holders: entry.pins.iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum(),
+            });
+        }
+        Ok(objects)
+    }
+
+    /// How many objects are live.
+    pub(crate) fn count(&self) -> usize {
+        (0..self.high()).filter_map(|n| self.entry(n)).filter(|e| e.state().is(Phase::Live)).count()
+    }
+
+    fn entry_offset(&self, entry: &Entry) -> u64 {
+        self.context.offset_of(ptr::from_ref(entry).cast()).unwrap_or(0)
+    }
+
+    /// Everything that is wrong with the directory. Others may be using it meanwhile.
+    pub(crate) fn check(&self) -> Vec<Corrupt> {
+        let mut found: Vec<Corrupt> = self.validate().err().into_iter().collect();
+        let Ok(_lock) = self.lock() else { return found };
+        for number in 0..self.high() {
+            let Some(entry) = self.entry(number) else { continue };
+            let at = self.entry_offset(entry);
+            let state = entry.state();
+            let Some(phase) = state.phase() else {
+                found.push(Corrupt { at, what: "an entry's state is none" });
+                continue;
+            };
+            if phase == Phase::Free {
+                continue;
+            }
+            let mut wrong = |what| found.push(Corrupt { at, what });
+            if ObjectKind::from_code(entry.kind.load(Ordering::Relaxed)).is_none() {
+                wrong("an object's kind is none");
+            }
+            if self.name_bytes(entry).is_none_or(|name| std::str::from_utf8(name).is_err()) {
+                wrong("an object's name is nowhere or not UTF-8");
+            }
+            if !matches!(phase, Phase::Live | Phase::Unlinked | Phase::Orphan) {
+                continue;
+            }
+            let object = entry.object.load(Ordering::Relaxed);
+            match self.element_layout(entry) {
+                None => wrong("an object's layout is impossible"),
+                Some((layout, _)) if layout.size() > 0 => {
+                    let block = self.context.allocator().block_at(object);
+                    if !block.is_some_and(|b| b.offset == object && b.size_bytes >= layout.size() as u64) {
+                        wrong("an object is in no block of its size");
+                    }
+                }
+                Some(_) => {}
+            }
+            let fingerprint = [0, 1].map(|i| entry.fingerprint[i].load(Ordering::Relaxed));
+            if self.stored_record(schema_store::from_halves(fingerprint)).is_none() {
+                wrong("an object's type has no record");
+            }
+            let named = entry.kind.load(Ordering::Relaxed) & 0xFF != ObjectKind::Anonymous.code();
+            let hash = entry.hash.load(Ordering::Relaxed);
+            let indexed = self.table().and_then(|t| self.probe(t, hash, |n| (n == number).then_some(())));
+            if phase == Phase::Live && named && indexed.is_none() {
+                wrong("a live object is not in the index");
+            }
+        }
+        found
+    }
+
+    /// The blocks that the directory itself uses: chunks, index tables, names, type records.
+    pub(crate) fn own_blocks(&self) -> Vec<BlockInfo> {
+        let mut at: Vec<u64> = self.tables().into_iter().map(|(at, _)| at).collect();
+        at.extend(
+            self.header().chunks.iter().map(|chunk| chunk.load(Ordering::Relaxed)).filter(|at| *at != 0),
+        );
+        at.extend(self.record_blocks());
+        at.extend(
+            (0..self.high())
+                .filter_map(|n| self.entry(n))
+                .filter(|e| !e.state().is(Phase::Free))
+                .map(|e| e.name_at.load(Ordering::Relaxed))
+                .filter(|at| *at != 0),
+        );
+        at.into_iter().filter_map(|at| self.context.allocator().block_at(at)).collect()
+    }
+
+    // ---- fork ----------------------------------------------------------------------------------------
+
+    /// Before a fork: gives `child`, the record the child will have, a pin on whatever this process pins.
+    pub(crate) fn pin_for_child(&self, child: u32) {
+        for number in self.pins.pinned() {
+            if let Some(entry) = self.entry(number) {
+                let (word, bit) = entry.pin_bit(child);
+                word.fetch_or(bit, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// Keeps every other thread out of what this process alone locks, across a fork.
+    pub(crate) fn hold(&self) -> MutexGuard<'_, ()> {
+        self.storing.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// In the child of a fork.
+    pub(crate) fn settle_child(&self) {
+        self.pins.settle();
+    }
+}
+
+/// The directory lock, held.
+struct Locked<'d> {
+    lock: &'d RawLock,
+    slot: SlotHandle,
+    /// Whether the thread was panicking already when it locked.
+    panicking: bool,
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        // A panic under the lock leaves repairs to do, like a death.
+        let poisoned = !self.panicking && std::thread::panicking();
+        if poisoned {
+            self.lock.blame_panic();
+        }
+        self.lock.unlock(&self.slot, poisoned);
+    }
+}
+
+/// An entry under construction: given back if that fails or panics.
+struct Reservation<'d> {
+    directory: &'d Directory,
+    number: u32,
+    entry: &'d Entry,
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        self.directory.unpin(self.number, None);
+        self.directory.roll_back(self.number, self.entry);
+    }
+}
+
+/// Builds `n` elements in place; drops what was built if one fails.
+///
+/// # Safety
+/// 1. There is room for `n` elements at `first`.
+pub(crate) unsafe fn build_slice<T: ShmSafe, I: Init<T>>(
+    first: *mut T,
+    n: usize,
+    mut each: impl FnMut(usize) -> I,
+    access: Access<'_>,
+) -> Result<()> {
+    let mut partial = Partial::new(first);
+    for i in 0..n {
+        // SAFETY: 1.
+        unsafe { partial.push(each(i), access)? };
+    }
+    partial.finish();
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! Pins: what keeps an unlinked object alive.
+//!
+//! In the segment an entry has one bit for each process; in the process, a count for each entry. So a pin is
+//! attributable (the bits of a dead process are cleared), and only a process's first and last pin of an object touch
+//! shared memory.
+//!
+//! Pinning and unlinking meet like Dekker's algorithm: the one sets the bit and then reads the phase, the other sets
+//! the phase and then reads the bits, all sequentially consistent; at least one of them sees the other.
+//!
+//! | local count | meaning |
+//! |---|---|
+//! | 0 | this process does not pin the object; its bit is clear |
+//! | n | n handles; the bit is set, so the entry cannot become another's |
+//! | `BUSY` | a thread is setting or clearing the bit |
+
+use super::entry::{Entry, Phase, State};
+use super::{CHUNKS, Directory, DropGlue, place};
+use crate::error::Result;
+use crate::primitive::{AtomicU64, Ordering};
+use std::sync::OnceLock;
+
+const BUSY: u64 = 1 << 63;
+
+/// The counts of one process, in chunks as the entries are.
+#[derive(Default)]
+pub(super) struct LocalPins {
+    chunks: [OnceLock<Box<[AtomicU64]>>; CHUNKS],
+}
+
+impl LocalPins {
+    fn count(&self, number: u32) -> &AtomicU64 {
+        let (chunk, i) = place(number);
+        let len = super::chunk_len(chunk);
+        &self.chunks[chunk].get_or_init(|| (0..len).map(|_| AtomicU64::new(0)).collect())[i]
+    }
+
+    /// The entries that are pinned now, and (in the child of a fork) an end to what other threads were doing.
+    pub(super) fn pinned(&self) -> Vec<u32> {
+        let mut pinned = Vec::new();
+        for (chunk, counts) in self.chunks.iter().enumerate() {
+            for (i, count) in counts.get().into_iter().flatten().enumerate() {
+                if count.load(Ordering::Relaxed) != 0 {
+                    pinned.push(super::number(chunk, i));
+                }
+            }
+        }
+        pinned
+    }
+
+    /// In the child of a fork, whose other threads are gone: nobody is busy.
+    pub(super) fn settle(&self) {
+        for count in self.chunks.iter().filter_map(|c| c.get()).flatten() {
+            let _ = count.compare_exchange(BUSY, 0, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Directory {
+    /// Pins `entry` if `wanted` still holds of it once it cannot become another's any more.
+    ///
+    /// # Errors
+    /// [`Error::TooManyProcesses`](crate::Error::TooManyProcesses).
+    pub(super) fn pin(&self, number: u32, entry: &Entry, wanted: impl Fn() -> bool) -> Result<bool> {
+        let count = self.pins.count(number);
+        loop {
+            let now = count.load(Ordering::Relaxed);
+            if now != 0 && now & BUSY == 0 {
+                // SYNC pin: Acquire, pairs with the Release store of 1 below: the entry is stable.
+                if count.compare_exchange_weak(now, now + 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+                    continue;
+                }
+                if wanted() {
+                    return Ok(true);
+                }
+                self.unpin(number, None);
+                return Ok(false);
+            }
+            if now & BUSY != 0 {
+                std::thread::yield_now();
+                continue;
+            }
+            let process = self.participants.process()?;
+            if count.compare_exchange(0, BUSY, Ordering::Acquire, Ordering::Relaxed).is_err() {
+                continue;
+            }
+            let (word, bit) = entry.pin_bit(process);
+            // SYNC pin/unlink: SeqCst, see the module.
+            word.fetch_or(bit, Ordering::SeqCst);
+            if wanted() {
+                count.store(1, Ordering::Release);
+                return Ok(true);
+            }
+            word.fetch_and(!bit, Ordering::SeqCst);
+            count.store(0, Ordering::Release);
+            self.reap_if_free(number, entry, None);
+            return Ok(false);
+        }
+    }
+
+    /// Sets the first pin of an entry that this process has reserved.
+    pub(super) fn pin_reserved(&self, number: u32, entry: &Entry, process: u32) {
+        let count = self.pins.count(number);
+        // Another thread may be finding out that the entry is not the one it looked for.
+        while count.compare_exchange(0, BUSY, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            std::thread::yield_now();
+        }
+        let (word, bit) = entry.pin_bit(process);
+        word.fetch_or(bit, Ordering::SeqCst);
+        count.store(1, Ordering::Release);
+    }
+
+    /// One more pin, by a handle that holds one.
+    pub(super) fn pin_again(&self, number: u32) {
+        self.pins.count(number).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Lets go of a pin. If it was the last of an unlinked object, frees it; `glue` drops its elements.
+    pub(super) fn unpin(&self, number: u32, glue: Option<DropGlue>) {
+        let count = self.pins.count(number);
+        loop {
+            let now = count.load(Ordering::Relaxed);
+            if now & BUSY != 0 {
+                std::thread::yield_now();
+                continue;
+            }
+            if now == 0 {
+                debug_assert!(false, "a pin is let go once");
+                return;
+            }
+            let next = if now == 1 { BUSY } else { now - 1 };
+            // SYNC pin: AcqRel, so that what this handle read is read before the object goes.
+            if count.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+                continue;
+            }
+            if next != BUSY {
+                return;
+            }
+            let entry = self.entry(number);
+            if let (Some(entry), Some(process)) = (entry, self.participants.attached_now()) {
+                let (word, bit) = entry.pin_bit(process);
+                // SYNC pin/unlink: SeqCst, see the module.
+                word.fetch_and(!bit, Ordering::SeqCst);
+            }
+            count.store(0, Ordering::Release);
+            if let Some(entry) = entry {
+                self.reap_if_free(number, entry, glue);
+            }
+            return;
+        }
+    }
+
+    /// Frees an unlinked object that nobody pins, or leaves it as an orphan where its type is not at hand.
+    pub(super) fn reap_if_free(&self, number: u32, entry: &Entry, glue: Option<DropGlue>) {
+        let state = entry.state();
+        if !state.is(Phase::Unlinked) || entry.is_pinned() {
+            return;
+        }
+        match glue {
+            Some(glue) => self.reap(number, entry, state, glue),
+            None => {
+                if entry.advance(state, Phase::Orphan) {
+                    self.header().orphans.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    /// Drops and frees the object of an entry in `state`, if nobody else does.
+    pub(super) fn reap(&self, number: u32, entry: &Entry, state: State, glue: DropGlue) {
+        let Some(process) = self.participants.attached_now() else { return };
+        // CRASH reap: whoever finds `Freeing` with a dead agent leaks the object and frees the entry: a half-run drop
+        // is never run again.
+        entry.agent.store(process + 1, Ordering::Relaxed);
+        if !entry.advance(state, Phase::Freeing) {
+            return;
+        }
+        /// Frees the entry also if a user's drop panics; the object is then leaked.
+        struct Release<'d>(&'d Directory, u32, &'d Entry);
+        impl Drop for Release<'_> {
+            fn drop(&mut self) {
+                self.0.release(self.1, self.2);
+            }
+        }
+        let release = Release(self, number, entry);
+        self.drop_object(entry, glue);
+        drop(release);
+    }
+}

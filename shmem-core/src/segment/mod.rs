@@ -1,0 +1,19 @@
+//! [`Segment`]: memory that several processes share, and the typed, named objects in it.
+
+mod builder;
+mod directory;
+mod fork;
+mod handle;
+mod inner;
+mod read_only;
+#[cfg(test)]
+mod tests;
+
+pub use builder::SegmentBuilder;
+pub use directory::{ObjectInfo, ObjectKind};
+pub use handle::{Owned, Root};
+pub use inner::Segment;
+pub use read_only::{ReadOnlySegment, ReadRoot};
+
+/// The longest name of an object in bytes.
+pub const MAX_OBJECT_NAME: usize = directory::MAX_NAME;

@@ -1,0 +1,7 @@
+//! Locks that live in a segment and survive the death of whoever holds them.
+
+mod mutex;
+mod raw;
+
+pub use mutex::{CorruptGuard, MutexGuard, MutexInit, MutexMut, PoisonedLockError, ShmMutex};
+pub(crate) use raw::{Acquired, Patience, RawLock};

@@ -1,0 +1,48 @@
+//! `mmap`, `munmap`, `msync`, `madvise` of shared files; the page size.
+//!
+//! This file needs `unsafe`: it maps memory.
+
+use super::Errno;
+use rustix::mm::{Advice, MapFlags, MsyncFlags, ProtFlags};
+use std::os::fd::AsFd;
+use std::ptr::{self, NonNull};
+
+/// Maps the first `len` bytes of a file, shared, without reserving memory; left out of core dumps and with its
+/// provenance exposed. The range may reach beyond the end of the file: those bytes must not be touched until
+/// the file is that long.
+pub(crate) fn map_shared(fd: impl AsFd, len: usize, writable: bool) -> Result<NonNull<u8>, Errno> {
+    let mut protection = ProtFlags::READ;
+    protection.set(ProtFlags::WRITE, writable);
+    let flags = MapFlags::SHARED | MapFlags::NORESERVE;
+    // SAFETY: the kernel chooses a range that nothing uses.
+    let base = unsafe { rustix::mm::mmap(ptr::null_mut(), len, protection, flags, fd, 0)? };
+    let base = NonNull::new(base.cast::<u8>()).ok_or(Errno::NOMEM)?;
+    // A dump would walk every page of the reservation, and locks are handed over only when it is written.
+    // SAFETY: the range was mapped just now. The call changes no bytes; that it may fail does not matter.
+    let _ = unsafe { rustix::mm::madvise(base.as_ptr().cast(), len, Advice::LinuxDontDump) };
+    base.as_ptr().expose_provenance();
+    Ok(base)
+}
+
+/// Takes a mapping away.
+///
+/// # Safety
+/// 1. `base` and `len` are those of a [`map_shared`], and nothing refers to the range any more.
+pub(crate) unsafe fn unmap(base: NonNull<u8>, len: usize) {
+    // SAFETY: 1. It fails only for a range that is no mapping.
+    let _ = unsafe { rustix::mm::munmap(base.as_ptr().cast(), len) };
+}
+
+/// Writes the changed pages of a range to the file and waits for the device.
+///
+/// # Safety
+/// 1. The range is mapped; `base` is page-aligned.
+pub(crate) unsafe fn sync(base: NonNull<u8>, len: usize) -> Result<(), Errno> {
+    // SAFETY: 1; no byte of the process changes.
+    rustix::io::retry_on_intr(|| unsafe { rustix::mm::msync(base.as_ptr().cast(), len, MsyncFlags::SYNC) })
+}
+
+/// The size of a page of memory.
+pub(crate) fn page_size() -> usize {
+    rustix::param::page_size()
+}
