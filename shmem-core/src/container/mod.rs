@@ -35,6 +35,8 @@ mod boxed;
 mod drop_queue;
 mod option;
 mod string;
+#[cfg(test)]
+mod test_kit;
 mod vec;
 
 pub use boxed::{BoxInit, BoxMut, BoxSliceFromFn, BoxSliceMut, ShmBox, ShmBoxSlice};
