@@ -279,7 +279,8 @@ impl<'a> Access<'a> {
     }
 
     /// Announces that `len` bytes at `at` are about to be overwritten, or that a `&mut` to them is about to be
-    /// handed out. Call it before anything has changed. Without a transaction it is one predicted branch.
+    /// handed out. Call it before anything has changed. Without a transaction it is one predicted branch. Bytes
+    /// outside the segment (a value still being built on the stack) are nobody's to restore and are not recorded.
     ///
     /// # Safety
     /// 1. `len` bytes at `at` are valid for reads.
@@ -287,6 +288,9 @@ impl<'a> Access<'a> {
     pub unsafe fn save<T: ?Sized>(&self, at: *const T, len: usize) {
         if let Some(log) = self.log {
             cold();
+            if self.context.offset_of(at.cast()).is_none() {
+                return;
+            }
             let at = NonNull::new(at.cast::<u8>().cast_mut()).expect("a place to save is never null");
             // SAFETY: 1.
             unsafe { log.undo.save(at, len) }
