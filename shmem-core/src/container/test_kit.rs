@@ -13,10 +13,9 @@ use std::marker::PhantomPinned;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
-/// Runs `change` on what `init` builds, twice: recorded and taken back, and with memory running out at each
-/// allocation in turn. A failed change must leave the value as it was and leak nothing.
+/// Runs `change`, which may be several operations, on what `init` builds, recorded, and takes it back.
 #[track_caller]
-pub(super) fn exercise<T: ShmSafe, I: Init<T>, N: PartialEq + Debug>(
+pub(super) fn undone<T: ShmSafe, I: Init<T>, N: PartialEq + Debug>(
     init: impl Fn() -> I,
     native: impl Fn(&T) -> N,
     change: impl for<'v> Fn(T::Mut<'v>) -> Result<()>,
@@ -27,7 +26,18 @@ pub(super) fn exercise<T: ShmSafe, I: Init<T>, N: PartialEq + Debug>(
     value.undone(&native, |value| change(value.view()).unwrap());
     drop(value);
     assert!(segment.live_blocks().is_empty());
+}
 
+/// Runs one operation, `change`, on what `init` builds, twice: recorded and taken back, and with memory running out at each
+/// allocation in turn. A failed change must leave the value as it was and leak nothing.
+#[track_caller]
+pub(super) fn exercise<T: ShmSafe, I: Init<T>, N: PartialEq + Debug>(
+    init: impl Fn() -> I,
+    native: impl Fn(&T) -> N,
+    change: impl for<'v> Fn(T::Mut<'v>) -> Result<()>,
+) {
+    undone(&init, &native, &change);
+    let segment = TestSegment::new();
     for n in 0.. {
         segment.fail_after(Some(n));
         let built = segment.build::<T>(init());

@@ -21,12 +21,16 @@ fn every_operation_is_undone_and_stands_running_out_of_memory() {
     run(|mut b| b.set("x"));
     run(|mut b| b.set(LONG));
     run(|mut b| b.get().push_str(LONG));
-    exercise(|| ShmBox::new(7u64), |b: &ShmBox<u64>| **b, |mut b: BoxMut<'_, u64>| {
-        *b += 1;
-        *b.get() += 1;
-        b.set(*b + 1)
-    });
-    exercise(
+    undone(
+        || ShmBox::new(7u64),
+        |b: &ShmBox<u64>| **b,
+        |mut b: BoxMut<'_, u64>| {
+            *b += 1;
+            *b.get() += 1;
+            b.set(*b + 1)
+        },
+    );
+    undone(
         || [LONG, "b"],
         |s: &ShmBoxSlice<ShmString>| s.iter().map(|s| s.to_string()).collect::<Vec<_>>(),
         |mut s| {
@@ -176,35 +180,36 @@ fn on_a_small_stack(test: impl FnOnce() + Send) {
 #[test]
 fn a_long_chain_of_boxes_is_dropped_in_constant_stack() {
     on_a_small_stack(|| {
-    let segment = TestSegment::new();
-    let mut value = segment.build::<ShmOption<ShmBox<Node>>>(ShmOption::none()).unwrap();
-    for n in 0..DEEP {
-        let mut new = segment.build::<ShmOption<ShmBox<Node>>>(ShmOption::some(ShmBox::new(NewNode(n)))).unwrap();
-        new.view().as_mut().unwrap().get().next.move_from(&mut value.view()).unwrap();
-        value.view().move_from(&mut new.view()).unwrap();
-    }
-    value.check();
-    let before = DROPPED.get();
-    assert!(value.view().clear());
-    assert_eq!(DROPPED.get() - before, DEEP as usize);
-    assert_eq!(segment.live_blocks().len(), 1);
+        let segment = TestSegment::new();
+        let mut value = segment.build::<ShmOption<ShmBox<Node>>>(ShmOption::none()).unwrap();
+        for n in 0..DEEP {
+            let mut new =
+                segment.build::<ShmOption<ShmBox<Node>>>(ShmOption::some(ShmBox::new(NewNode(n)))).unwrap();
+            new.view().as_mut().unwrap().get().next.move_from(&mut value.view()).unwrap();
+            value.view().move_from(&mut new.view()).unwrap();
+        }
+        value.check();
+        let before = DROPPED.get();
+        assert!(value.view().clear());
+        assert_eq!(DROPPED.get() - before, DEEP as usize);
+        assert_eq!(segment.live_blocks().len(), 1);
     });
 }
 
 #[test]
 fn vectors_in_vectors_are_dropped_in_constant_stack() {
     on_a_small_stack(|| {
-    let segment = TestSegment::new();
-    let mut value = segment.build::<ShmVec<Node>>([NewNode(0)]).unwrap();
-    for n in 1..DEEP {
-        let mut new = segment.build::<ShmVec<Node>>([NewNode(n)]).unwrap();
-        new.view().first_mut().unwrap().kids.append(&mut value.view()).unwrap();
-        value.view().append(&mut new.view()).unwrap();
-    }
-    value.check();
-    let before = DROPPED.get();
-    value.view().clear();
-    assert_eq!(DROPPED.get() - before, DEEP as usize);
+        let segment = TestSegment::new();
+        let mut value = segment.build::<ShmVec<Node>>([NewNode(0)]).unwrap();
+        for n in 1..DEEP {
+            let mut new = segment.build::<ShmVec<Node>>([NewNode(n)]).unwrap();
+            new.view().first_mut().unwrap().kids.append(&mut value.view()).unwrap();
+            value.view().append(&mut new.view()).unwrap();
+        }
+        value.check();
+        let before = DROPPED.get();
+        value.view().clear();
+        assert_eq!(DROPPED.get() - before, DEEP as usize);
     });
 }
 
@@ -213,7 +218,8 @@ fn a_panic_in_a_chain_loses_nothing() {
     let segment = TestSegment::new();
     let mut value = segment.build::<ShmOption<ShmBox<Node>>>(ShmOption::none()).unwrap();
     for n in 0..9 {
-        let mut new = segment.build::<ShmOption<ShmBox<Node>>>(ShmOption::some(ShmBox::new(NewNode(n)))).unwrap();
+        let mut new =
+            segment.build::<ShmOption<ShmBox<Node>>>(ShmOption::some(ShmBox::new(NewNode(n)))).unwrap();
         new.view().as_mut().unwrap().get().next.move_from(&mut value.view()).unwrap();
         value.view().move_from(&mut new.view()).unwrap();
     }

@@ -26,12 +26,16 @@ fn every_operation_is_undone_and_stands_running_out_of_memory() {
         run(|mut o| o.as_mut().map_or(Ok(()), |mut s| s.push_str(LONG)));
     }
     let native = |o: &ShmOption<u64>| o.as_ref().copied();
-    exercise(|| Some(3), native, |mut o: OptionMut<'_, u64>| {
-        assert_eq!(o.take(), Some(3).filter(|_| o.is_none()));
-        assert_eq!(o.replace(5)?, None);
-        assert_eq!(o.replace(6)?, Some(5));
-        o.set(3)
-    });
+    exercise(
+        || Some(3),
+        native,
+        |mut o: OptionMut<'_, u64>| {
+            assert_eq!(o.take(), Some(3).filter(|_| o.is_none()));
+            assert_eq!(o.replace(5)?, None);
+            assert_eq!(o.replace(6)?, Some(5));
+            o.set(3)
+        },
+    );
 }
 
 #[test]
@@ -46,7 +50,8 @@ fn options_of_movable_values_are_movable() {
     assert!(v[0] == Some(2) && v[0] != None::<u64>);
     assert_eq!(format!("{v:?}"), "[Some(2)]");
     assert_ne!(hash_one(&v[0], 1), hash_one(&ShmOption::<u64>::from(None), 1));
-    assert!(v[0] > ShmOption::from(None));
+    let none = ShmOption::<u64>::from(None);
+    assert!(v[0] > none);
 }
 
 proptest! {
