@@ -67,7 +67,7 @@ pub(super) fn exercise<T: ShmSafe, I: Init<T>, N: PartialEq + Debug>(
 
 /// Runs `f`, which panics.
 #[track_caller]
-pub(super) fn panics(f: impl FnOnce()) {
+pub(super) fn panics<R>(f: impl FnOnce() -> R) {
     assert!(catch_unwind(AssertUnwindSafe(f)).is_err(), "a panic was expected");
 }
 

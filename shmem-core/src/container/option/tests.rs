@@ -108,7 +108,7 @@ fn held_locks_stay() {
     let mut value = segment.build::<ShmOption<FakeLock>>(Some(NewLock(0))).unwrap();
     *value.view().as_mut().unwrap() = 1;
     assert!(matches!(value.view().set(NewLock(0)), Err(Error::LockHeld)));
-    panics(|| drop(value.view().clear()));
+    panics(|| value.view().clear());
     assert!(value.get().is_some());
     *value.view().as_mut().unwrap() = 0;
     value.view().set(NewLock(2)).unwrap();
