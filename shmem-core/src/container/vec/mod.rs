@@ -133,7 +133,11 @@ impl<T: ShmSafe> ShmVec<T> {
     /// The first element's place; dangling without a block.
     #[inline]
     fn first(&self) -> *mut T {
-        if size_of::<T>() == 0 || self.cap == 0 { ptr::dangling_mut() } else { self.ptr.as_ptr() }
+        match size_of::<T>() == 0 || self.cap == 0 {
+            true => ptr::dangling_mut(),
+            // SAFETY: invariant 2.
+            false => unsafe { self.ptr.as_ptr_unchecked() },
+        }
     }
 
     /// How many elements there are.

@@ -268,9 +268,9 @@ fn initialisers() {
     same(&segment, [1, 2, 3]);
     same(&segment, vec![1, 2, 3]);
     same(&segment, &[1, 2, 3][..]);
-    let (array, vector) = ([1, 2, 3], vec![1, 2, 3]);
-    same(&segment, &array);
-    same(&segment, &vector);
+    let (array, vector) = (&[1, 2, 3], &vec![1, 2, 3]);
+    same(&segment, array);
+    same(&segment, vector);
     same(&segment, ShmVec::from_slice(&[1, 2, 3]));
     same(&segment, from_iter(1..4));
     let empty = segment.build::<ShmVec<u64>>(ShmVec::with_capacity(10)).unwrap();

@@ -282,11 +282,15 @@ impl<'a, T: ShmSafe> VecMut<'a, T> {
         if len == self.capacity() {
             self.grow(len, 1)?;
         }
-        self.save_places(len..len + 1);
-        self.save_len();
-        // SAFETY: there is room; the element is valid when it is published, by one store.
+        // SAFETY: there is room, so there is a block; the element is valid when it is published, by one store.
         unsafe {
-            value.init(self.place(len), self.access)?;
+            let place = match size_of::<T>() {
+                0 => ptr::dangling_mut(),
+                _ => self.ptr.as_ptr_unchecked().add(len),
+            };
+            self.access.save_value(place);
+            self.save_len();
+            value.init(place, self.access)?;
             self.set_len(len + 1);
         }
         Ok(())
