@@ -3,14 +3,16 @@
 //! This file needs `unsafe`: it implements an unsafe trait and reads the vector's block.
 
 mod init;
+mod iter;
 mod reorder;
 #[cfg(test)]
 mod tests;
 mod view;
 
 pub use init::EmptyVec;
+pub use iter::VecIterMut;
+pub use view::VecMut;
 pub(super) use view::checked_range;
-pub use view::{VecIterMut, VecMut};
 
 use super::drop_queue::destroy_block;
 use crate::access::Access;
