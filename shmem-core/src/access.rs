@@ -286,7 +286,7 @@ impl<'a> Access<'a> {
 
     /// Announces that `len` bytes at `at` are about to be overwritten, or that a `&mut` to them is about to be
     /// handed out. Call it before anything has changed. Without a transaction it is one predicted branch. Bytes
-    /// outside the mapping (a value being built on the stack) are not recorded.
+    /// outside the segment (a value still being built on the stack) are nobody's to restore and are not recorded.
     ///
     /// # Safety
     /// 1. `len` bytes at `at` are valid for reads.
@@ -294,11 +294,10 @@ impl<'a> Access<'a> {
     pub unsafe fn save<T: ?Sized>(&self, at: *const T, len: usize) {
         if let Some(log) = self.log {
             cold();
-            let at = NonNull::new(at.cast::<u8>().cast_mut()).expect("a place to save is never null");
-            // A value under construction outside the segment is not restored: its place is gone by then.
-            if self.context.offset_of(at.as_ptr()).is_none() {
+            if self.context.offset_of(at.cast()).is_none() {
                 return;
             }
+            let at = NonNull::new(at.cast::<u8>().cast_mut()).expect("a place to save is never null");
             // SAFETY: 1.
             unsafe { log.undo.save(at, len) }
         }

@@ -36,6 +36,8 @@ mod drop_queue;
 pub mod hash_map;
 mod option;
 mod string;
+#[cfg(test)]
+mod test_kit;
 mod vec;
 
 pub use boxed::{BoxInit, BoxMut, BoxSliceFromFn, BoxSliceMut, ShmBox, ShmBoxSlice};
