@@ -44,11 +44,6 @@ pub(crate) fn try_exclusive(fd: impl AsFd, byte: u64) -> io::Result<bool> {
     try_call(fd, libc::F_WRLCK, byte)
 }
 
-/// Locks a byte together with others that do so if no other description holds it exclusively; whether it did.
-pub(crate) fn try_shared(fd: impl AsFd, byte: u64) -> io::Result<bool> {
-    try_call(fd, libc::F_RDLCK, byte)
-}
-
 /// Locks a byte exclusively, waiting for its holder.
 pub(crate) fn wait_exclusive(fd: impl AsFd, byte: u64) -> io::Result<()> {
     call(fd, libc::F_OFD_SETLKW, &mut record(libc::F_WRLCK, byte)?)

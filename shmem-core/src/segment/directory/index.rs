@@ -218,6 +218,7 @@ impl Directory {
     }
 
     /// Every index table in use or kept, as (offset, bytes).
+    #[cfg(test)]
     pub(super) fn tables(&self) -> Vec<(u64, u64)> {
         let mut tables = Vec::new();
         let mut next = self.table();

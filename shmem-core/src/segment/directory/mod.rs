@@ -19,7 +19,7 @@ pub use entry::ObjectKind;
 use entry::{Entry, INLINE_NAME, Phase, SLICE, State};
 use pins::LocalPins;
 
-use crate::access::{Access, BlockInfo, Context, MAX_ALIGN};
+use crate::access::{Access, Context, MAX_ALIGN};
 use crate::error::{Corrupt, Error, NameError, Result};
 use crate::layout::init::{Init, Partial};
 use crate::layout::{
@@ -977,7 +977,8 @@ impl Directory {
     }
 
     /// The blocks that the directory itself uses: chunks, index tables, names, type records.
-    pub(crate) fn own_blocks(&self) -> Vec<BlockInfo> {
+    #[cfg(test)]
+    pub(crate) fn own_blocks(&self) -> Vec<crate::access::BlockInfo> {
         let mut at: Vec<u64> = self.tables().into_iter().map(|(at, _)| at).collect();
         at.extend(
             self.header().chunks.iter().map(|chunk| chunk.load(Ordering::Relaxed)).filter(|at| *at != 0),
