@@ -485,6 +485,6 @@ impl<T: ShmSafe> Deref for MutexMut<'_, T> {
 
 impl<T: ShmSafe> fmt::Debug for MutexMut<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MutexMut").field("poison", &(**self).lock.poison()).finish_non_exhaustive()
+        f.debug_struct("MutexMut").field("poison", &self.lock.poison()).finish_non_exhaustive()
     }
 }

@@ -168,7 +168,10 @@ fn anonymous_segments_travel_by_descriptor() {
     assert!(one.created());
     let two = MappedFile::open_fd(one.fd(), Want::ReadWrite).unwrap();
     assert!(!two.created() && two.header() == one.header());
-    assert!(one.storage().lock_byte(3).unwrap() && two.storage().byte_is_locked(3).unwrap(), "a description of its own");
+    assert!(
+        one.storage().lock_byte(3).unwrap() && two.storage().byte_is_locked(3).unwrap(),
+        "a description of its own"
+    );
     assert!(rustix::fs::ftruncate(one.fd(), 0).is_err(), "it cannot shrink");
     assert!(matches!(MappedFile::open(Place::Anonymous, Want::ReadWrite), Err(OpenError::NotFound { .. })));
     let (reader, _writer) = std::io::pipe().unwrap();

@@ -427,10 +427,12 @@ impl Directory {
                 Some(Phase::Reserved) if of_dead => self.roll_back(number, entry),
                 // Its drop ran half-way: the object is leaked, never dropped twice.
                 Some(Phase::Freeing) if of_dead => self.release(number, entry),
-                Some(Phase::Live) if entry.kind.load(Ordering::Relaxed) & 0xFF == 3 && !entry.is_pinned() => {
-                    if entry.advance(state, Phase::Unlinked) {
-                        self.reap_if_free(number, entry, None);
-                    }
+                Some(Phase::Live)
+                    if entry.kind.load(Ordering::Relaxed) & 0xFF == 3
+                        && !entry.is_pinned()
+                        && entry.advance(state, Phase::Unlinked) =>
+                {
+                    self.reap_if_free(number, entry, None);
                 }
                 Some(Phase::Unlinked) => self.reap_if_free(number, entry, None),
                 _ => {}
@@ -651,8 +653,7 @@ impl Directory {
         checked?;
         let at = entry.object.load(Ordering::Relaxed);
         let block = self.context.allocator().block_at(at);
-        if size_of::<T>() > 0 && !block.is_some_and(|b| at + size_of::<T>() as u64 <= b.offset + b.size_bytes)
-        {
+        if size_of::<T>() > 0 && block.is_none_or(|b| at + size_of::<T>() as u64 > b.offset + b.size_bytes) {
             return if entry.state() != state {
                 Ok(None)
             } else {
