@@ -706,7 +706,7 @@ impl Directory {
                 Some((_, entry, state)) => {
                     let constructor = entry.constructor.load(Ordering::Relaxed);
                     let agent = entry.agent.load(Ordering::Relaxed);
-                    if Owner(constructor) == lock.slot.owner {
+                    if Owner(constructor) == lock.slot.owner() {
                         return Err(NameError::Recursive { name: key.owned_name() }.into());
                     }
                     drop(lock);
@@ -773,7 +773,7 @@ impl Directory {
         for (word, half) in entry.fingerprint.iter().zip(schema_store::halves(Fingerprint::of::<T>())) {
             word.store(half, relaxed);
         }
-        entry.constructor.store(lock.slot.owner.0, relaxed);
+        entry.constructor.store(lock.slot.owner().0, relaxed);
         entry.agent.store(process + 1, relaxed);
         // CRASH reserve: until this store the entry is free; after it, recovery of this process frees it again, and
         // the next holder of the lock makes the index anew.
