@@ -8,8 +8,10 @@ use super::schema::{RefBytes, encode};
 use super::{ShmSafe, TypeInfo};
 use sha2::{Digest, Sha256};
 use std::any::TypeId;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::{OnceLock, RwLock};
 
 /// The identity of a type: equal for the same type in whatever program, and, but for a chance of 2⁻¹²⁸, different
@@ -19,9 +21,20 @@ use std::sync::{OnceLock, RwLock};
 pub struct Fingerprint(pub [u8; 16]);
 
 impl Fingerprint {
-    /// The fingerprint of `T`; computed once per type and process, then a table look-up.
+    /// The fingerprint of `T`; computed once per type and process, then a look-up in the thread's own table.
+    #[inline]
     pub fn of<T: ShmSafe>() -> Self {
-        Self::of_info(T::type_info())
+        let id = TypeId::of::<T>();
+        let mut place = Place(0);
+        id.hash(&mut place);
+        RECENT.with(|recent| match recent[place.0 as usize % RECENTS].get() {
+            Some((known, fingerprint)) if known == id => fingerprint,
+            _ => {
+                let fingerprint = Self::of_info(T::type_info());
+                recent[place.0 as usize % RECENTS].set(Some((id, fingerprint)));
+                fingerprint
+            }
+        })
     }
 
     /// The fingerprint of the type that `info` describes.
@@ -48,6 +61,32 @@ impl fmt::Debug for Fingerprint {
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+/// How many types a thread remembers.
+const RECENTS: usize = 64;
+
+thread_local! {
+    /// The types a thread asked for last, each in the one place its id gives.
+    static RECENT: [Cell<Option<(TypeId, Fingerprint)>>; RECENTS] = const { [const { Cell::new(None) }; RECENTS] };
+}
+
+/// Takes the bits of a `TypeId`, which is a hash itself.
+struct Place(u64);
+
+impl Hasher for Place {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|b| self.0 = self.0.rotate_left(8) ^ u64::from(*b));
+    }
+    #[inline]
+    fn write_u64(&mut self, bits: u64) {
+        self.0 ^= bits;
+    }
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! This file needs `unsafe`: it hands out contexts by address.
 
-use crate::access::{Access, Context};
+use crate::access::{self, Access, Context};
 use crate::primitive::{AtomicU64, Ordering};
 use crate::sys;
 use arc_swap::ArcSwap;
@@ -128,16 +128,18 @@ pub(crate) fn forget_cached() {
     });
 }
 
-/// Access to the segment that contains `at`, or detached access if none does.
+/// Access to the segment that contains `at`, or whose value stands there for now, outside it; detached access if
+/// there is none.
 ///
 /// # Safety
-/// 1. If `at` lies in a mapped segment, that mapping lives for `'a`.
+/// 1. If `at` lies in a mapped segment, that mapping lives for `'a`; if it is a stand-in, `'a` ends before that.
 #[inline]
 pub(crate) unsafe fn access_of<'a, T>(at: *const T) -> Access<'a> {
     match lookup(at.cast()) {
         // SAFETY: 1.
         Some(cached) => Access::new(unsafe { cached.context() }),
-        None => Access::detached(),
+        // SAFETY: 1.
+        None => unsafe { access::stand_in_of(at.cast()) }.unwrap_or(Access::detached()),
     }
 }
 

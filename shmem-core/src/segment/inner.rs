@@ -11,7 +11,7 @@ use crate::error::{Corrupt, OpenError, Result};
 use crate::heap::{Heap, HeapStats};
 use crate::layout::{Init, ShmSafe, StoredType};
 use crate::mapping::registry::{self, Registration};
-use crate::mapping::{CreateSpec, MappedFile, Place, Storage, Want, remove};
+use crate::mapping::{ChildLocks, CreateSpec, MappedFile, Place, Want, remove};
 use crate::participant::{ByteLocks, Participants};
 use crate::primitive::Ordering;
 use std::io;
@@ -19,7 +19,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-impl ByteLocks for Storage {
+impl ByteLocks for ChildLocks {
     fn try_lock(&self, index: u32) -> io::Result<bool> {
         self.lock_byte(index.into())
     }
@@ -36,13 +36,13 @@ struct FileLocks(Arc<MappedFile>);
 
 impl ByteLocks for FileLocks {
     fn try_lock(&self, index: u32) -> io::Result<bool> {
-        self.0.storage().try_lock(index)
+        self.0.storage().lock_byte(index.into())
     }
     fn unlock(&self, index: u32) -> io::Result<()> {
-        ByteLocks::unlock(&**self.0.storage(), index)
+        self.0.storage().unlock_byte(index.into())
     }
     fn is_locked(&self, index: u32) -> io::Result<bool> {
-        self.0.storage().is_locked(index)
+        self.0.storage().byte_is_locked(index.into())
     }
 }
 

@@ -86,4 +86,32 @@ mod tests {
         assert_eq!(start_time(u32::MAX).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(cpus() >= 1);
     }
+
+    #[test]
+    fn handlers_run_around_a_fork() {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static STEPS: AtomicU32 = AtomicU32::new(0);
+        // Other tests may fork too, so each handler only leaves its mark.
+        extern "C" fn prepare() {
+            STEPS.fetch_or(1, Ordering::Relaxed);
+        }
+        extern "C" fn parent() {
+            STEPS.fetch_or(2, Ordering::Relaxed);
+        }
+        extern "C" fn child() {
+            STEPS.fetch_or(4, Ordering::Relaxed);
+        }
+        at_fork(prepare, parent, child).unwrap();
+        // SAFETY: the child only reads an atomic and exits.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            // SAFETY: ends the child without running anything of the test's.
+            unsafe { libc::_exit(STEPS.load(Ordering::Relaxed) as i32) };
+        }
+        let mut status = 0;
+        // SAFETY: waits for the child just forked.
+        assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+        assert_eq!(libc::WEXITSTATUS(status) & 5, 5);
+        assert_eq!(STEPS.load(Ordering::Relaxed), 3);
+    }
 }

@@ -464,10 +464,9 @@ impl Directory {
             unsafe { self.access().deallocate(block, Layout::from_size_align_unchecked(len, 1)) };
         }
         entry.agent.store(0, Ordering::Relaxed);
-        entry.state.store(entry.state().to(Phase::Free).0, Ordering::SeqCst);
         self.header().used.fetch_sub(1, Ordering::Relaxed);
         self.header().free.store(number, Ordering::Relaxed);
-        futex::wake(&entry.state, u32::MAX);
+        entry.settle(Phase::Free);
     }
 
     fn element_layout(&self, entry: &Entry) -> Option<(Layout, u64)> {
@@ -711,8 +710,14 @@ impl Directory {
                     }
                     drop(lock);
                     // Its constructor publishes or gives up, and wakes us; or it dies, and we clean up after it.
+                    let asleep = state.with_sleepers();
+                    let marked = state == asleep
+                        || entry
+                            .state
+                            .compare_exchange(state.0, asleep.0, Ordering::SeqCst, Ordering::Relaxed)
+                            .is_ok();
                     let check_at = Deadline::after(CHECK_CONSTRUCTOR).ns();
-                    if futex::wait(&entry.state, state.0, Some(check_at)) == Woken::TimedOut {
+                    if marked && futex::wait(&entry.state, asleep.0, Some(check_at)) == Woken::TimedOut {
                         match agent.checked_sub(1) {
                             Some(agent) => drop(self.participants.recover_if_dead(agent)),
                             // It died between taking the entry and signing it.
@@ -732,9 +737,7 @@ impl Directory {
         std::mem::forget(reservation);
         // CRASH publish: until this store there is no object; a death leaves a reservation to be rolled back, and
         // what the value owns leaked.
-        // SYNC publish: SeqCst store, pairs with the loads in `state`.
-        entry.state.store(entry.state().to(Phase::Live).0, Ordering::SeqCst);
-        futex::wake(&entry.state, u32::MAX);
+        entry.settle(Phase::Live);
         Ok((Pinned { number, at: first.cast(), count }, true))
     }
 
@@ -773,7 +776,7 @@ impl Directory {
         entry.agent.store(process + 1, relaxed);
         // CRASH reserve: until this store the entry is free; after it, recovery of this process frees it again, and
         // the next holder of the lock makes the index anew.
-        entry.state.store(entry.state().to(Phase::Reserved).0, Ordering::SeqCst);
+        entry.settle(Phase::Reserved);
         self.pin_reserved(number, entry, process);
         self.header().used.fetch_add(1, relaxed);
         if !anonymous {
