@@ -52,8 +52,8 @@ unsafe impl<T: Send> Sync for ShmMutex<T> {}
 impl<T: ShmSafe> ShmMutex<T> {
     /// An initialiser of a free mutex around what `value` builds.
     #[allow(clippy::new_ret_no_self)] // An address-sensitive value is never returned: it is built in place.
-    pub fn new<I: Init<T>>(value: I) -> MutexInit<I> {
-        MutexInit { value }
+    pub fn new<I: Init<T>>(value: I) -> MutexInit<T, I> {
+        MutexInit { value, _builds: PhantomData }
     }
 
     /// Locks it, waiting as long as it takes.
@@ -166,15 +166,29 @@ impl<T: ShmSafe + fmt::Debug> fmt::Debug for ShmMutex<T> {
     }
 }
 
-/// The initialiser that [`ShmMutex::new`] makes.
-#[derive(Debug, Clone, Copy)]
-pub struct MutexInit<I> {
+/// The initialiser that [`ShmMutex::new`] makes. `T` is inferred from where it is used.
+pub struct MutexInit<T, I> {
     value: I,
+    _builds: PhantomData<fn() -> T>,
+}
+
+impl<T, I: Clone> Clone for MutexInit<T, I> {
+    fn clone(&self) -> Self {
+        MutexInit { value: self.value.clone(), _builds: PhantomData }
+    }
+}
+
+impl<T, I: Copy> Copy for MutexInit<T, I> {}
+
+impl<T, I: fmt::Debug> fmt::Debug for MutexInit<T, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MutexInit").field("value", &self.value).finish()
+    }
 }
 
 // SAFETY: 1: the lock is free and the value built. 2: the value comes first, and nothing fails after it.
 // 3: by the value's initialiser.
-unsafe impl<T: ShmSafe, I: Init<T>> Init<ShmMutex<T>> for MutexInit<I> {
+unsafe impl<T: ShmSafe, I: Init<T>> Init<ShmMutex<T>> for MutexInit<T, I> {
     unsafe fn init(self, slot: *mut ShmMutex<T>, access: Access<'_>) -> Result<()> {
         // SAFETY: the slot is valid for writes, and so are its parts.
         unsafe {
