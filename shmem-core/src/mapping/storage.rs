@@ -150,12 +150,16 @@ impl Storage {
         Ok(Storage::new(file::reopen(&self.fd, self.writable)?, self.writable))
     }
 
-    /// Makes `own`'s open file description, with the bytes it has locked, this one's too.
+    /// Leaves the description shared with the parent, as [`renew`](Self::renew) does, for the one through which `own`
+    /// has locked bytes: they are this value's then. `own` belongs to the child of the fork alone.
     ///
     /// # Errors
-    /// The system's; never for a descriptor that is open.
+    /// The system's (never for descriptors that are open), and `InvalidInput` if one of them has locked nothing.
     pub(crate) fn adopt(&self, own: &Storage) -> io::Result<()> {
-        Ok(file::replace(self.fd.as_fd(), &own.fd)?)
+        match (self.open_locks(), own.open_locks()) {
+            (Some(locks), Some(held)) => Ok(file::replace(locks, held)?),
+            _ => Err(io::ErrorKind::InvalidInput.into()),
+        }
     }
 
     fn allocate(&self, offset: u64, len: u64) -> Result<(), Errno> {
