@@ -290,7 +290,7 @@ fn time_outs() {
 /// Forks while it holds a lock, and has the child try everything it could do wrong.
 fn forker() {
     let (segment, counter) = in_role();
-    let list = segment.construct::<List>("list", ShmMutex::new([1, 2, 3])).unwrap();
+    let list = segment.construct::<List>("list", ShmMutex::<ShmVec<_>>::new([1, 2, 3])).unwrap();
     let words = segment.construct_slice::<u64, _>("words", 1000, |i| i as u64).unwrap();
     let free = segment.construct::<Counter>("free", ShmMutex::new(5)).unwrap();
     let guard = counter.lock().unwrap();

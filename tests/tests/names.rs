@@ -129,7 +129,7 @@ fn what_a_killed_process_held_is_freed() {
 
 fn owner() {
     let segment = in_role();
-    let owned = segment.construct_anonymous::<Notes>(ShmMutex::new(["mine"])).unwrap();
+    let owned = segment.construct_anonymous::<Notes>(ShmMutex::<ShmVec<_>>::new(["mine"])).unwrap();
     owned.lock().unwrap().view().push("x".repeat(100_000)).unwrap();
     notes(&segment, "notes");
     let held = segment.find::<Notes>("notes").unwrap();
