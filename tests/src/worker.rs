@@ -134,6 +134,19 @@ impl Worker {
         }
     }
 
+    /// Its next report; `doing` is what it said last, for the message if it ends or hangs instead.
+    #[track_caller]
+    pub fn next_or_end(&mut self, doing: &str) -> String {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => panic!("worker `{}` hangs in `{doing}`", self.role),
+            Err(RecvTimeoutError::Disconnected) => {
+                let status = self.end();
+                panic!("worker `{}` ended ({status}) in `{doing}`", self.role)
+            }
+        }
+    }
+
     /// Waits for the report `wanted`.
     #[track_caller]
     pub fn expect(&mut self, wanted: &str) {
