@@ -102,7 +102,7 @@ pub(crate) fn context_at(at: *const u8) -> Option<*const Context> {
 }
 
 /// This thread's slot in the mapping that contains `at`; null if the cache knows none.
-#[inline]
+#[inline(always)]
 pub(crate) fn slot_at(at: *const u8) -> *const u8 {
     CACHE.with(|cache| if cache.holds(at.addr()) { cache.slot.get() } else { std::ptr::null() })
 }

@@ -34,7 +34,7 @@ mod process;
 mod slot;
 
 pub(crate) use process::{ByteLocks, Participants, Steps};
-pub(crate) use slot::{Owner, OwnerState, SlotHandle, current_owner};
+pub(crate) use slot::{Owner, OwnerState, SlotHandle, TaggedSlot, current_owner};
 
 /// No more than this many process records are ever in a segment: pins are kept as one bit for each.
 pub(crate) const MAX_PROCESSES: usize = 256;

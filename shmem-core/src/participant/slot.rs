@@ -121,6 +121,52 @@ impl SlotHandle {
     }
 }
 
+/// A thread's slot and two flags in one pointer, so that a guard is passed in registers. The thread's own: not
+/// `Send`.
+#[derive(Clone, Copy)]
+pub(crate) struct TaggedSlot(NonNull<u8>);
+
+impl TaggedSlot {
+    const TAGS: usize = 3;
+
+    #[inline(always)]
+    pub(crate) fn new(slot: SlotHandle, tag: usize) -> Self {
+        debug_assert!(tag <= Self::TAGS);
+        TaggedSlot(slot.0.cast::<u8>().map_addr(|at| at | tag))
+    }
+
+    /// The slot.
+    #[inline(always)]
+    pub(crate) fn slot(self) -> SlotHandle {
+        // SAFETY: a slot's address is a multiple of 64, and not 0.
+        let at = unsafe { NonNull::new_unchecked(self.0.as_ptr().map_addr(|at| at & !Self::TAGS)) };
+        SlotHandle(at.cast())
+    }
+
+    /// The flags.
+    #[inline(always)]
+    pub(crate) fn tag(self) -> usize {
+        self.0.addr().get() & Self::TAGS
+    }
+
+    /// Whether the slot is of this process; it is its parent's in the child of a fork. `at` is what was locked.
+    #[inline(always)]
+    pub(crate) fn is_ours<T>(self, at: *const T) -> bool {
+        // The cache never serves what was taken before a fork.
+        registry::slot_at(at.cast()) == self.slot().0.as_ptr().cast() || self.is_ours_slow(at.cast())
+    }
+
+    #[cold]
+    fn is_ours_slow(self, at: *const u8) -> bool {
+        let Some(context) = registry::context_at(at) else { return false };
+        // SAFETY: the caller holds a reference to what stands at `at`, so the mapping and its context live.
+        let participants = unsafe { &*context }.upper::<Arc<Participants>>();
+        let slot = self.slot();
+        let owner = process(slot.slot().word.load(Ordering::Relaxed));
+        owner.is_some() && participants.is_some_and(|p| p.attached_now() == owner)
+    }
+}
+
 /// One slot of this thread.
 struct Attachment {
     /// Dead once the mapping is gone.
@@ -167,7 +213,7 @@ thread_local! {
 /// # Errors
 /// [`LockError::ReadOnly`] if `at` is in no segment, [`LockError::NoSlot`] or [`LockError::NoProcess`] if there is
 /// none free.
-#[inline]
+#[inline(always)]
 pub(crate) fn current_owner<T>(at: *const T) -> Result<SlotHandle, LockError> {
     match NonNull::new(registry::slot_at(at.cast()).cast_mut()) {
         Some(slot) => Ok(SlotHandle(slot.cast())),

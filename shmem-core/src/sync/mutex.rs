@@ -8,7 +8,7 @@ use crate::error::{Corrupt, Error, LockError, Result};
 use crate::layout::init::{Init, replace};
 use crate::layout::{GenericArg, Interior, Kind, Origin, Reach, ShmSafe, TypeInfo, Visitor};
 use crate::mapping::registry;
-use crate::participant::{Participants, SlotHandle, current_owner};
+use crate::participant::{Participants, SlotHandle, TaggedSlot, current_owner};
 use crate::sys::clock::Deadline;
 use std::any::TypeId;
 use std::cell::UnsafeCell;
@@ -65,7 +65,8 @@ impl<T: ShmSafe> ShmMutex<T> {
     ///
     /// # Crash safety
     /// A process that dies while it waits leaves nothing behind.
-    #[inline]
+    // Always: returned through memory, guard and error would be pieced together there, which costs more than the lock.
+    #[inline(always)]
     pub fn lock(&self) -> Result<MutexGuard<'_, T>, LockError> {
         let slot = current_owner(ptr::from_ref(self))?;
         if self.lock.lock_fast(&slot) {
@@ -248,11 +249,9 @@ unsafe impl<T: ShmSafe> ShmSafe for ShmMutex<T> {
 }
 
 /// The mutex is, or stays, poisoned when the guard unlocks it.
-const STAYS_POISONED: u64 = 1;
+const STAYS_POISONED: usize = 1;
 /// The thread was panicking already when it locked.
-const WAS_PANICKING: u64 = 2;
-/// How many bits these are.
-const FLAGS: u32 = 2;
+const WAS_PANICKING: usize = 2;
 
 /// The right to use what a [`ShmMutex`] protects, until it is dropped.
 ///
@@ -260,10 +259,8 @@ const FLAGS: u32 = 2;
 #[must_use = "the mutex is unlocked when the guard is dropped"]
 pub struct MutexGuard<'a, T: ShmSafe> {
     mutex: &'a ShmMutex<T>,
-    slot: SlotHandle,
-    /// [`STAYS_POISONED`], [`WAS_PANICKING`], and the fork generation above them; one word, so that guards are
-    /// passed in registers.
-    state: u64,
+    /// The thread's slot, tagged with [`STAYS_POISONED`] and [`WAS_PANICKING`].
+    slot: TaggedSlot,
     _not_send: PhantomData<*mut ()>,
 }
 
@@ -271,14 +268,13 @@ pub struct MutexGuard<'a, T: ShmSafe> {
 unsafe impl<T: ShmSafe + Sync> Sync for MutexGuard<'_, T> {}
 
 impl<'a, T: ShmSafe> MutexGuard<'a, T> {
-    #[inline]
+    #[inline(always)]
     fn new(mutex: &'a ShmMutex<T>, slot: SlotHandle, poisoned: bool) -> Self {
+        let poisoned = if poisoned { STAYS_POISONED } else { 0 };
+        let panicking = if std::thread::panicking() { WAS_PANICKING } else { 0 };
         MutexGuard {
             mutex,
-            slot,
-            state: registry::fork_generation() << FLAGS
-                | if poisoned { STAYS_POISONED } else { 0 }
-                | if std::thread::panicking() { WAS_PANICKING } else { 0 },
+            slot: TaggedSlot::new(slot, poisoned | panicking),
             _not_send: PhantomData,
         }
     }
@@ -317,12 +313,12 @@ impl<'a, T: ShmSafe> MutexGuard<'a, T> {
 
     /// Makes a poisoned mutex sound again, when this guard is dropped.
     pub fn clear_poison(&mut self) {
-        self.state &= !STAYS_POISONED;
+        self.slot = TaggedSlot::new(self.slot.slot(), self.slot.tag() & !STAYS_POISONED);
     }
 
     /// Whether the mutex stays poisoned when this guard is dropped.
     pub fn is_poisoned(&self) -> bool {
-        self.state & STAYS_POISONED != 0
+        self.slot.tag() & STAYS_POISONED != 0
     }
 }
 
@@ -349,16 +345,17 @@ impl<T: ShmSafe + Unpin> DerefMut for MutexGuard<'_, T> {
 }
 
 impl<T: ShmSafe> Drop for MutexGuard<'_, T> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        if self.state >> FLAGS != registry::fork_generation() {
+        if !self.slot.is_ours(ptr::from_ref(self.mutex)) {
             return; // In the child of a fork: the lock is the parent's.
         }
-        if std::thread::panicking() && self.state & (STAYS_POISONED | WAS_PANICKING) == 0 {
+        let mut tag = self.slot.tag();
+        if std::thread::panicking() && tag & (STAYS_POISONED | WAS_PANICKING) == 0 {
             self.mutex.lock.blame_panic();
-            self.state |= STAYS_POISONED;
+            tag |= STAYS_POISONED;
         }
-        self.mutex.lock.unlock(&self.slot, self.state & STAYS_POISONED != 0);
+        self.mutex.lock.unlock(&self.slot.slot(), tag & STAYS_POISONED != 0);
     }
 }
 

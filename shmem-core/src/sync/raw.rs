@@ -84,7 +84,7 @@ impl RawLock {
     }
 
     /// Acquires the lock if it is free and not poisoned: one compare-and-swap.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn lock_fast(&self, slot: &SlotHandle) -> bool {
         // SYNC lock: Acquire, pairs with the Release in `unlock`.
         let free =
@@ -191,7 +191,7 @@ impl RawLock {
     }
 
     /// Releases the lock, poisoned or not.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn unlock(&self, slot: &SlotHandle, poisoned: bool) {
         slot.let_go();
         let free = if poisoned { POISON } else { 0 };
