@@ -37,8 +37,8 @@ const BY_DEATH: u32 = 2;
 /// Rounds of spinning before a waiter sleeps; each round pauses twice as long as the one before, up to
 /// [`SPIN_PAUSES`]. About 4 µs in all: a critical section that is being executed ends within that, one whose holder
 /// sleeps does not.
-const SPIN_ROUNDS: u32 = 24;
-const SPIN_PAUSES: u32 = 16;
+const SPIN_ROUNDS: u32 = 10;
+const SPIN_PAUSES: u32 = 64;
 
 /// How long a waiter sleeps before it asks, the first time and at most, whether the owner lives.
 const FIRST_CHECK: Duration = Duration::from_millis(10);
