@@ -131,7 +131,7 @@ fn visit_finds_damage() {
 #[test]
 fn a_value_moves_from_a_scratch_place_to_another_mapping() {
     let segment = TestSegment::new();
-    let mut target = segment.build::<ShmOption<ShmString>>(ShmOption::none()).unwrap();
+    let target = segment.build::<ShmOption<ShmString>>(ShmOption::none()).unwrap();
     let mut other = segment.build::<ShmVec<ShmOption<ShmString>>>([None::<&str>]).unwrap();
     // SAFETY: the target is valid there too, and nobody uses it meanwhile.
     let mut elsewhere = unsafe {
