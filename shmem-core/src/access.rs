@@ -223,7 +223,11 @@ pub(crate) fn undo_log_in_force() -> bool {
 
 /// Runs `body` with `log` in force on this thread for the segment `id`: every access context made meanwhile
 /// carries it, destructors' included.
-pub fn with_undo_log<R>(id: SegmentId, log: &UndoLog, body: impl FnOnce() -> R) -> R {
+///
+/// # Safety
+/// 1. No access context, and so no view, that is made for that segment inside `body` is used after `log` is dropped. (Nothing
+///    in the types says so: a view made inside from a guard taken outside may leave `body`.)
+pub unsafe fn with_undo_log<R>(id: SegmentId, log: &UndoLog, body: impl FnOnce() -> R) -> R {
     struct Restore(Option<(SegmentId, NonNull<UndoLog>)>);
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -247,8 +251,8 @@ impl<'a> Access<'a> {
     #[inline]
     pub fn new(context: &'a Context) -> Self {
         let log = match LOG.try_with(Cell::get) {
-            // SAFETY: `with_undo_log` keeps the log alive while it stands in `LOG`; an access context does not
-            // outlive the operation it was made for, which runs inside `with_undo_log`.
+            // SAFETY: `with_undo_log` keeps the log alive while it stands in `LOG`; by its contract this access context is
+            // not used after that.
             Ok(Some((id, log))) if id == context.id => Some(unsafe { log.as_ref() }),
             _ => None,
         };

@@ -207,4 +207,47 @@ mod tests {
         drop(Closing { id: 7, finder: Finder });
         assert_eq!(FOUND.take(), [(7, Access::detached().context().id())]);
     }
+
+    /// As [`Closing`], for a key.
+    #[derive(ShmSafe)]
+    #[shm(drop, hash)]
+    #[repr(C)]
+    struct Key {
+        id: u64,
+        finder: Finder,
+    }
+
+    impl ShmDrop for Key {
+        fn drop(this: KeyMut<'_>) {
+            FOUND.with_borrow_mut(|found| found.push((*this.id, this.finder.0.context().id())));
+        }
+    }
+
+    impl PartialEq for Key {
+        fn eq(&self, other: &Self) -> bool {
+            self.id == other.id
+        }
+    }
+
+    impl Eq for Key {}
+
+    impl crate::ShmHash for Finder {
+        fn shm_hash(&self, _: &mut crate::ShmHasher) {}
+    }
+
+    /// A key that was built only to be looked up is dropped outside its segment, and finds it all the same.
+    #[test]
+    fn a_key_that_is_not_needed_finds_its_segment() {
+        use crate::ShmHashMap;
+        let segment = TestSegment::new();
+        let here = segment.access().context().id();
+        let key = || KeyInit { id: 1, finder: Finder };
+        let mut value = segment.build::<ShmHashMap<Key, u64>>([(key(), 1)]).unwrap();
+        assert!(!value.view().insert(key(), 2).unwrap());
+        assert_eq!(FOUND.take(), [(1, here)]);
+        assert!(value.view().entry(key()).is_ok());
+        assert_eq!(FOUND.take(), [(1, here)]);
+        drop(value);
+        assert_eq!(FOUND.take(), [(1, here)]);
+    }
 }

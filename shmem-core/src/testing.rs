@@ -229,7 +229,8 @@ impl<T: ShmSafe> Value<'_, T> {
         let (before, blocks) = (native(self.get()), self.segment.live_blocks());
         let record = Recorder::default();
         let log = UndoLog::new(record.clone());
-        with_undo_log(self.segment.one.context.id(), &log, || change(self));
+        // SAFETY: the tests' changes make their views anew and keep none.
+        unsafe { with_undo_log(self.segment.one.context.id(), &log, || change(self)) };
         let record = std::mem::take(&mut *record.0.lock().unwrap());
         for (at, bytes) in record.saved.iter().rev() {
             // SAFETY: saved from there; the block is still live, since frees were put off.

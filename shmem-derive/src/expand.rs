@@ -171,9 +171,11 @@ impl<'i> Code<'i> {
             self.item.name
         );
         let allowed = allowed();
+        let non_exhaustive = self.item.non_exhaustive.then(|| quote!(#[non_exhaustive]));
         quote! {
             #[doc = #doc]
             #allowed
+            #non_exhaustive
             #vis struct #name <#(#params),*> #body
         }
     }
@@ -338,7 +340,10 @@ impl<'i> Code<'i> {
         let version = self.item.attrs.version;
         let origin = match &self.item.attrs.unsafe_name {
             Some(name) => quote!(Named(#name)),
-            None if self.fields().all(|field| matches!(field.vis, syn::Visibility::Public(_))) => {
+            // What others may not write a literal of may have invariants, as with private fields.
+            None if !self.item.non_exhaustive
+                && self.fields().all(|field| matches!(field.vis, syn::Visibility::Public(_))) =>
+            {
                 quote!(Shape)
             }
             None => quote!(Module(#core::module_path!())),

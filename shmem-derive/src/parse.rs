@@ -18,6 +18,8 @@ pub(crate) struct Item {
     pub(crate) shape: Shape,
     pub(crate) repr: Repr,
     pub(crate) attrs: Attrs,
+    /// Whether it is `#[non_exhaustive]`: then only its own crate may write a literal of it.
+    pub(crate) non_exhaustive: bool,
 }
 
 /// What kind of item.
@@ -139,6 +141,7 @@ pub(crate) fn item(input: DeriveInput, errors: &mut Errors) -> Item {
     let mut attrs = Attrs::default();
     let mut repr = Repr::default();
     let mut seen = BTreeSet::new();
+    let non_exhaustive = input.attrs.iter().any(|attr| attr.path().is_ident("non_exhaustive"));
     for attr in &input.attrs {
         if attr.path().is_ident("shm") {
             shm(attr, &mut attrs, &mut seen, errors);
@@ -160,7 +163,7 @@ pub(crate) fn item(input: DeriveInput, errors: &mut Errors) -> Item {
         Data::Enum(data) => Shape::Enum(data.enum_token.span),
         Data::Union(data) => Shape::Union(data.union_token.span),
     };
-    Item { vis: input.vis, name: input.ident, generics: input.generics, shape, repr, attrs }
+    Item { vis: input.vis, name: input.ident, generics: input.generics, shape, repr, attrs, non_exhaustive }
 }
 
 fn field(field: syn::Field, member: Member, errors: &mut Errors) -> Field {

@@ -580,3 +580,18 @@ fn recursive_types_have_fingerprints() {
     assert_ne!(tree, Fingerprint::of::<Forest<u8>>());
     assert_eq!(tree, Fingerprint::of::<Tree<u8>>());
 }
+
+/// Public fields, but a value that other crates may not write down.
+#[derive(ShmSafe)]
+#[non_exhaustive]
+#[repr(C)]
+pub struct Witness {
+    /// What was checked.
+    pub checked: u32,
+}
+
+#[test]
+fn a_non_exhaustive_type_is_its_modules() {
+    assert_eq!(Witness::type_info().origin, Origin::Module(module_path!()));
+    let _ = WitnessInit { checked: 1 };
+}

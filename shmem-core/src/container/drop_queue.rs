@@ -18,7 +18,15 @@ struct Doomed {
     block: NonNull<u8>,
     len: usize,
     capacity: usize,
-    run: unsafe fn(&Doomed, Access<'_>),
+    run: Run,
+}
+
+/// How a block is destroyed.
+enum Run {
+    /// As an array.
+    Array(unsafe fn(&Doomed, Access<'_>)),
+    /// See [`destroy_with`].
+    Own(unsafe fn(NonNull<u8>, Access<'_>)),
 }
 
 /// The work list of one outermost destructor.
@@ -33,8 +41,13 @@ impl Queue<'_> {
     }
 
     fn run(&self, doomed: &Doomed) {
-        // SAFETY: what `destroy_block` was promised: the block is nobody's but the queue's.
-        unsafe { (doomed.run)(doomed, self.access) }
+        // SAFETY: what `destroy_block` or `destroy_with` was promised: the block is nobody's but the queue's.
+        unsafe {
+            match doomed.run {
+                Run::Array(run) => run(doomed, self.access),
+                Run::Own(destroy) => destroy(doomed.block, self.access),
+            }
+        }
     }
 }
 
@@ -85,7 +98,21 @@ pub(super) unsafe fn destroy_block<T: ShmSafe>(first: NonNull<T>, len: usize, ca
     if unsafe { any_lock_held(first.as_ptr(), len) } {
         return;
     }
-    destroy_slow(Doomed { block: first.cast(), len, capacity, run: run::<T> }, access);
+    destroy_slow(Doomed { block: first.cast(), len, capacity, run: Run::Array(run::<T>) }, access);
+}
+
+/// As [`destroy_block`], for a block that is no plain array: `destroy` destroys what it holds and frees it. No lock in it
+/// is held.
+///
+/// # Safety
+/// 1. As 2 of `destroy_block`; `access` is to the block's segment.
+/// 2. `destroy` may be called on the block, once, with such an access.
+pub(super) unsafe fn destroy_with(
+    block: NonNull<u8>,
+    access: Access<'_>,
+    destroy: unsafe fn(NonNull<u8>, Access<'_>),
+) {
+    destroy_slow(Doomed { block, len: 0, capacity: 0, run: Run::Own(destroy) }, access);
 }
 
 /// Destroys the values and frees the block.

@@ -359,30 +359,31 @@ impl<T: ShmSafe> Place<T> {
 
     /// Builds a value here.
     #[inline(always)]
-    pub(crate) fn build(&mut self, init: impl Init<T>, access: Access<'_>) -> Result<Built<'_, T>> {
+    pub(crate) fn build<'p>(&'p mut self, init: impl Init<T>, access: Access<'p>) -> Result<Built<'p, T>> {
         let at = self.slot();
         // What was built when a later part fails is dropped here, and its destructors may need the segment.
         // SAFETY: the room is valid for writes, ours, large and aligned enough.
         standing_in(at.as_ptr(), access, || unsafe { init.init(at.as_ptr(), access) })?;
-        Ok(Built { at, _place: PhantomData })
+        Ok(Built { at, access, _place: PhantomData })
     }
 
-    /// Moves the value at `from` here, to be [discarded](Built::discard).
+    /// Moves the value at `from` here, to be dropped.
     ///
     /// # Safety
     /// 1. As [`ShmSafe::relocate`] about `from`; `from` is then overwritten or forgotten.
     #[inline(always)]
-    pub(crate) unsafe fn take(&mut self, from: *mut T) -> Built<'_, T> {
+    pub(crate) unsafe fn take<'p>(&'p mut self, from: *mut T, access: Access<'p>) -> Built<'p, T> {
         let at = self.slot();
         // SAFETY: 1; the room is ours.
         unsafe { T::relocate(from, at.as_ptr()) };
-        Built { at, _place: PhantomData }
+        Built { at, access, _place: PhantomData }
     }
 }
 
 /// A value that stands in a [`Place`]. It may only be moved to where it belongs, or dropped.
 pub(crate) struct Built<'p, T: ShmSafe> {
     at: NonNull<T>,
+    access: Access<'p>,
     _place: PhantomData<&'p mut T>,
 }
 
@@ -404,19 +405,14 @@ impl<T: ShmSafe> Built<'_, T> {
         // SAFETY: 1; the value is initialised, and a lock built just now is not held.
         unsafe { T::relocate(this.at.as_ptr(), to) };
     }
-
-    /// Drops the value here, outside its segment, as [`Scratch::discard`].
-    #[inline(always)]
-    pub(crate) fn discard(self, access: Access<'_>) {
-        standing_in(self.at.as_ptr(), access, || drop(self));
-    }
 }
 
 impl<T: ShmSafe> Drop for Built<'_, T> {
+    /// Drops the value here, outside its segment, as [`Scratch::discard`].
     #[inline(always)]
     fn drop(&mut self) {
         // SAFETY: the value is initialised and was neither moved nor dropped.
-        unsafe { self.at.drop_in_place() }
+        standing_in(self.at.as_ptr(), self.access, || unsafe { self.at.drop_in_place() });
     }
 }
 
@@ -446,15 +442,14 @@ pub(crate) unsafe fn replace<T: ShmSafe>(
     let new = new.build(init, access)?;
     // SAFETY: 1.
     if T::HAS_LOCKS && unsafe { T::lock_held(at.as_ptr()) } {
-        new.discard(access);
         return Err(Error::LockHeld);
     }
     // SAFETY: 1; no lock inside is held; the place is overwritten next.
     unsafe {
         access.save_value(at.as_ptr());
-        let old = old.take(at.as_ptr());
+        let old = old.take(at.as_ptr(), access);
         new.place(at.as_ptr());
-        old.discard(access);
+        drop(old);
     }
     Ok(())
 }

@@ -32,7 +32,8 @@ pub struct TypeInfo {
 pub enum Origin {
     /// The library vouches for it; no derive can express this.
     Builtin,
-    /// The type has private fields, so its invariants are its module's: the module path is part of its identity.
+    /// The type has private fields or is `#[non_exhaustive]`, so its invariants are its module's: the module path is part
+    /// of its identity.
     Module(&'static str),
     /// All fields are public: its identity is its shape, so that two programs may each declare it.
     Shape,

@@ -18,6 +18,7 @@ pub use iter::{Iter, IterMut, Keys, Values, ValuesMut};
 pub use set::{HashSetMut, SetIter, ShmHashSet};
 pub use view::HashMapMut;
 
+use super::drop_queue::destroy_with;
 use crate::access::Access;
 use crate::layout::{GenericArg, Kind, Origin, Reach, ShmHash, ShmSafe, TypeInfo, Visitor, hash_one};
 use crate::mapping::registry;
@@ -333,8 +334,8 @@ fn visit_buckets<K: ShmSafe, V: ShmSafe>(
 }
 
 impl<K: ShmSafe, V: ShmSafe> Drop for ShmHashMap<K, V> {
-    /// Drops every entry and frees the table. Entries that hold a held lock cannot be dropped: then everything is
-    /// leaked.
+    /// Drops every entry and frees the table, in constant stack however deep maps and boxes nest. Entries that hold a
+    /// held lock cannot be dropped: then everything is leaked.
     fn drop(&mut self) {
         let Some(table) = self.table() else { return };
         // SAFETY: the mapping the table lies in lives while the map is used. (The map itself may stand outside,
@@ -344,11 +345,28 @@ impl<K: ShmSafe, V: ShmSafe> Drop for ShmHashMap<K, V> {
         unsafe {
             access.save_value(&raw const self.table);
             OffsetPtr::store(&raw mut self.table, std::ptr::null_mut());
-            if !lock_held(table) {
-                drop_live(table, access);
+            if lock_held(table) {
+                return;
+            }
+            if std::mem::needs_drop::<Bucket<K, V>>() {
+                destroy_with(table.header().cast(), access, destroy_table::<K, V>);
+            } else {
                 table.free(access);
             }
         }
+    }
+}
+
+/// Drops the entries of the table whose header stands at `header` and frees it.
+///
+/// # Safety
+/// 1. A table of this type stands there that nothing names; `access` is to its segment.
+unsafe fn destroy_table<K: ShmSafe, V: ShmSafe>(header: NonNull<u8>, access: Access<'_>) {
+    // SAFETY: 1.
+    unsafe {
+        let table = Table::<K, V>::at(header.cast());
+        drop_live(table, access);
+        table.free(access);
     }
 }
 

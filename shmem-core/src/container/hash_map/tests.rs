@@ -907,3 +907,37 @@ fn the_stored_bytes_are_those_of_the_format() {
     }
     assert_eq!(found, 20);
 }
+
+// ---- depth -------------------------------------------------------------------------------------------------------
+
+#[derive(crate::ShmSafe)]
+#[repr(C)]
+struct Branch {
+    below: crate::ShmOption<ShmHashMap<u8, Branch>>,
+}
+
+/// Maps in maps, deep enough to overflow the stack many times if destruction recursed.
+#[test]
+fn maps_in_maps_are_dropped_in_constant_stack() {
+    use crate::ShmOption;
+    const DEEP: usize = 3000;
+    let test = || {
+        let segment = TestSegment::new();
+        let mut value = segment.build::<ShmOption<ShmHashMap<u8, Branch>>>(ShmOption::none()).unwrap();
+        for _ in 0..DEEP {
+            let leaf = BranchInit { below: ShmOption::<ShmHashMap<u8, Branch>>::none() };
+            let mut new =
+                segment.build::<ShmOption<ShmHashMap<u8, Branch>>>(ShmOption::some([(0, leaf)])).unwrap();
+            let mut view = new.view();
+            view.as_mut().unwrap().get_mut(&0).unwrap().below.move_from(&mut value.view()).unwrap();
+            value.view().move_from(&mut view).unwrap();
+        }
+        value.check();
+        assert!(segment.live_blocks().len() > DEEP);
+        assert!(value.view().clear());
+        assert_eq!(segment.live_blocks().len(), 1);
+    };
+    std::thread::scope(|s| {
+        std::thread::Builder::new().stack_size(128 << 10).spawn_scoped(s, test).unwrap().join().unwrap();
+    });
+}

@@ -4,9 +4,11 @@ use super::{OptionMut, ShmOption};
 use crate::container::test_kit::*;
 use crate::container::{ShmString, ShmVec};
 use crate::error::{Error, Result};
+use crate::layout::ShmSafe;
 use crate::layout::hash_one;
 use crate::testing::TestSegment;
 use proptest::prelude::*;
+use std::ptr::NonNull;
 
 const LONG: &str = "a string that is too long to be inline";
 
@@ -122,4 +124,48 @@ fn visit_finds_damage() {
     assert_eq!(findings(&segment, &mut value, |b| b[8] ^= 1), 1);
     value.view().clear();
     assert_eq!(findings(&segment, &mut value, |b| b[8..].fill(7)), 0);
+}
+
+/// A value that stands outside the segment for a while, with pointers into one mapping, is moved into an option that is
+/// viewed through another.
+#[test]
+fn a_value_moves_from_a_scratch_place_to_another_mapping() {
+    let segment = TestSegment::new();
+    let target = segment.build::<ShmOption<ShmString>>(ShmOption::none()).unwrap();
+    let mut other = segment.build::<ShmVec<ShmOption<ShmString>>>([None::<&str>]).unwrap();
+    // SAFETY: the target is valid there too, and nobody uses it meanwhile.
+    let mut elsewhere = unsafe {
+        let at: &ShmOption<ShmString> = segment.two.at(target.offset());
+        ShmOption::view(NonNull::from(at), segment.two.access())
+    };
+    // What is inserted is built in private memory first.
+    other
+        .view()
+        .insert(
+            0,
+            crate::layout::init::with(|slot| {
+                let mut filled = slot.fill(Some(LONG))?;
+                elsewhere.move_from(&mut filled.view())?;
+                Ok(filled)
+            }),
+        )
+        .unwrap();
+    assert_eq!(target.get().as_deref(), Some(LONG));
+    assert_eq!(target.elsewhere().as_deref(), Some(LONG));
+    assert!(other.get()[0].is_none());
+    // And the other way.
+    other
+        .view()
+        .insert(
+            0,
+            crate::layout::init::with(|slot| {
+                let mut filled = slot.fill(ShmOption::none())?;
+                filled.view().move_from(&mut elsewhere)?;
+                Ok(filled)
+            }),
+        )
+        .unwrap();
+    assert!(target.get().is_none());
+    assert_eq!(other.get()[0].as_deref(), Some(LONG));
+    assert_eq!(other.elsewhere()[0].as_deref(), Some(LONG));
 }

@@ -10,7 +10,7 @@ use crate::layout::init::{Init, Scratch};
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 /// Exclusive access to a [`ShmOption`]. It dereferences to the option, for reading.
 pub struct OptionMut<'a, T: ShmSafe> {
@@ -187,7 +187,8 @@ impl<'a, T: ShmSafe> OptionMut<'a, T> {
     /// this one then.
     ///
     /// # Errors
-    /// [`Error::OtherSegment`] if they stand in different segments, [`Error::LockHeld`]; nothing has changed.
+    /// [`Error::OtherSegment`] if they stand in different segments, or if both are still being built, through different
+    /// mappings of one; [`Error::LockHeld`]; nothing has changed.
     ///
     /// # Crash safety
     /// CRASH option_move: a process killed inside may leave the value in neither, leaked; never in both.
@@ -198,24 +199,31 @@ impl<'a, T: ShmSafe> OptionMut<'a, T> {
         if self.lock_held() || from.lock_held() {
             return Err(Error::LockHeld);
         }
+        // The two places as one mapping shows them. A value that is still being built outside the segment has pointers
+        // into the mapping of its own access, so it is that mapping's view of the other place that counts.
+        let (value, place) = (from.payload().as_ptr(), self.payload().as_ptr());
+        let (here, there) = (self.access.context(), from.access.context());
+        let (value, place) = match (there.offset_of(value.cast()), here.offset_of(place.cast())) {
+            _ if ptr::eq(here, there) => (value, place),
+            // SAFETY: an offset valid in one mapping of the segment is valid in the other.
+            (Some(offset), _) => (unsafe { here.base().add(offset as usize) }.cast(), place),
+            // SAFETY: as above.
+            (None, Some(offset)) => (value, unsafe { there.base().add(offset as usize) }.cast()),
+            // Each is to stand in a mapping of its own, where the other's pointers would lead astray.
+            (None, None) => return Err(Error::OtherSegment),
+        };
         self.clear();
         if from.is_none() {
             return Ok(());
         }
         self.save();
         from.save();
-        // The value as this option's mapping shows it, which may be another one of the same segment.
-        let value = from.payload().as_ptr();
-        let value = match from.access.context().offset_of(value.cast()) {
-            // SAFETY: an offset valid in one mapping of the segment is valid in the other.
-            Some(offset) => unsafe { self.access.context().base().add(offset as usize) }.cast(),
-            None => value,
-        };
         // CRASH option_move: between the two stores there is none in either.
-        // SAFETY: the value is valid, its place here free; what it owns lies in this mapping; no lock is held.
+        // SAFETY: the value is valid, its place here free; what it owns lies in the mapping that `place` is seen through;
+        // no lock is held.
         unsafe {
             from.set_tag(NONE);
-            T::relocate(value, self.payload().as_ptr());
+            T::relocate(value, place);
             self.set_tag(SOME);
         }
         Ok(())
