@@ -45,9 +45,10 @@ struct Prepared {
 
 /// What the forking thread holds from `prepare` to `parent` or `child`.
 struct Forking {
-    prepared: Vec<Prepared>,
+    // Before `prepared`: its handle to a mapping may be the last by now, and unmapping takes the registry's lock.
     _registry: MutexGuard<'static, ()>,
     _segments: MutexGuard<'static, Vec<Weak<Inner>>>,
+    prepared: Vec<Prepared>,
 }
 
 thread_local! {
@@ -58,7 +59,7 @@ extern "C" fn prepare() {
     let segments = SEGMENTS.lock().unwrap_or_else(|e| e.into_inner());
     let live: Vec<Arc<Inner>> = segments.iter().filter_map(Weak::upgrade).collect();
     let prepared = live.into_iter().map(prepare_one).collect();
-    let forking = Forking { prepared, _registry: registry::hold(), _segments: segments };
+    let forking = Forking { _registry: registry::hold(), _segments: segments, prepared };
     let _ = FORKING.try_with(|slot| slot.borrow_mut().replace(forking));
 }
 
@@ -95,5 +96,30 @@ extern "C" fn child() {
                 inner.participants.become_child(None);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Segment;
+
+    #[test]
+    fn the_last_handle_may_go_while_a_fork_is_under_way() {
+        let segment = Segment::anonymous().size(1 << 20).create().unwrap();
+        let at_work = std::thread::spawn(move || {
+            let prepared = vec![Prepared { _held: Vec::new(), child: None, inner: segment.inner.clone() }];
+            let segments = SEGMENTS.lock().unwrap_or_else(|e| e.into_inner());
+            let forking = Forking { _registry: registry::hold(), _segments: segments, prepared };
+            // As another thread may, between `prepare` and `parent`.
+            drop(segment);
+            drop(forking);
+        });
+        let start = std::time::Instant::now();
+        while !at_work.is_finished() {
+            assert!(start.elapsed().as_secs() < 20, "the registry's lock is taken twice");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        at_work.join().unwrap();
     }
 }
