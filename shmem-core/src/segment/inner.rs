@@ -96,11 +96,8 @@ impl Inner {
         let directory = Directory::new(context.clone(), participants.clone(), &header);
         let directory = Arc::new(directory.map_err(|e| damaged(&file, e))?);
         let recoverer = Arc::downgrade(&directory);
-        participants.set_steps(vec![Box::new(move |dead| {
-            if let Some(directory) = recoverer.upgrade() {
-                directory.recover(dead);
-            }
-        })]);
+        let recover = move |dead| recoverer.upgrade().is_some_and(|directory| directory.recover(dead));
+        participants.set_steps(vec![Box::new(recover)]);
         let Some(registration) = registry::register(&context) else {
             // The kernel gave out a range that is mapped already: not possible while the registry is right.
             return Err(OpenError::NoAddressSpace { name: file.name(), wanted_bytes: header.end });

@@ -305,3 +305,43 @@ fn growing_while_open() {
     assert_eq!((s.size(), s.max_size()), (8 << 20, 16 << 20));
     sound(&s);
 }
+
+#[test]
+fn a_late_reaper_leaves_the_next_object_alone() {
+    use super::directory::test_support::late_reap;
+    let s = segment();
+    let old = s.construct::<u64>("old", 7).unwrap();
+    // As a thread that let go of `old` and was then held up, while others made another object of its entry.
+    let late = late_reap(&s.inner.directory, old.number());
+    assert!(s.destroy::<u64>("old").unwrap());
+    drop(old);
+    let new = s.construct::<ShmHashMap<u64, u64>>("new", ShmHashMap::new()).unwrap();
+    assert_eq!(late.number(), new.number());
+    late.on_unlinked();
+    drop(new);
+    sound(&s);
+}
+
+#[test]
+fn a_reservation_of_the_dead_does_not_keep_its_name() {
+    let s = segment();
+    let other = Segment::from_fd(&s).unwrap();
+    s.construct::<u64>("keep", 1).unwrap();
+    let pid = {
+        // SAFETY: the child constructs and exits at once.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            let _ = s.construct_slice::<u64, u64>("name", 1, |_| {
+                // SAFETY: dies in the middle of the construction.
+                unsafe { libc::_exit(0) }
+            });
+        }
+        pid
+    };
+    let mut status = 0;
+    // SAFETY: the child just forked.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    assert_eq!(*other.find_or_construct::<u64>("name", 5).unwrap(), 5);
+    assert_eq!(*s.find::<u64>("name").unwrap().unwrap(), 5);
+    sound(&s);
+}

@@ -397,38 +397,41 @@ impl Directory {
     fn lock(&self) -> Result<Locked<'_>> {
         let slot = current_owner(self.header())?;
         let raw = &self.header().lock;
-        if !raw.lock_fast(&slot) {
-            let acquired = raw.lock_slow(&slot, Patience::Forever, &self.participants)?;
-            if acquired != Acquired::Clean {
-                self.repair();
-                raw.clear_poison();
-            }
+        let clean = raw.lock_fast(&slot)
+            || raw.lock_slow(&slot, Patience::Forever, &self.participants)? == Acquired::Clean;
+        let locked = Locked { lock: raw, slot, panicking: std::thread::panicking() };
+        if !clean {
+            self.repair();
+            raw.clear_poison();
         }
-        Ok(Locked { lock: raw, slot, panicking: std::thread::panicking() })
+        Ok(locked)
     }
 
     /// Makes good what a dead holder of the lock left. The entries are the truth; everything else follows.
     fn repair(&self) {
         self.rebuild();
-        let used =
-            (0..self.high()).filter_map(|n| self.entry(n)).filter(|e| !e.state().is(Phase::Free)).count();
-        self.header().used.store(used as u32, Ordering::Relaxed);
+        let count = |counts: fn(State) -> bool| {
+            (0..self.high()).filter_map(|n| self.entry(n)).filter(|e| counts(e.state())).count() as u32
+        };
+        self.header().used.store(count(|state| !state.is(Phase::Free)), Ordering::Relaxed);
     }
 
     /// Undoes what a dead process left in the directory: its pins, its reservations, its half-done frees.
-    pub(crate) fn recover(&self, dead: u32) {
+    /// Whether all of it could be undone: for its reservations this thread needs a slot.
+    pub(crate) fn recover(&self, dead: u32) -> bool {
+        let mut done = true;
         for number in 0..self.high() {
             let Some(entry) = self.entry(number) else { continue };
             let (word, bit) = entry.pin_bit(dead);
             word.fetch_and(!bit, Ordering::SeqCst);
             let state = entry.state();
-            let of_dead = entry.agent.load(Ordering::Relaxed) == dead + 1;
+            let of_dead = state.agent() == Some(dead);
             match state.phase() {
-                Some(Phase::Reserved) if of_dead => self.roll_back(number, entry),
+                Some(Phase::Reserved) if of_dead => done &= self.roll_back(number, entry),
                 // Its drop ran half-way: the object is leaked, never dropped twice.
                 Some(Phase::Freeing) if of_dead => self.release(number, entry),
                 Some(Phase::Live) if entry.kind.load(Ordering::Relaxed) & 0xFF == 3 && !entry.is_pinned() => {
-                    if entry.advance(state, Phase::Unlinked) {
+                    if entry.advance(state, state.to(Phase::Unlinked)) {
                         self.reap_if_free(number, entry, None);
                     }
                 }
@@ -436,20 +439,20 @@ impl Directory {
                 _ => {}
             }
         }
+        done
     }
 
     /// Takes back a reservation. The object's block, if there is one yet, is freed; what a half-built value owned
-    /// was dropped by its initialiser, or is leaked if that died.
-    fn roll_back(&self, number: u32, entry: &Entry) {
-        let lock = self.lock();
-        let state = entry.state();
-        if !state.is(Phase::Reserved) {
-            return;
+    /// was dropped by its initialiser, or is leaked if that died. `false` if the directory cannot be locked.
+    fn roll_back(&self, number: u32, entry: &Entry) -> bool {
+        let Ok(_lock) = self.lock() else { return false };
+        if entry.state().is(Phase::Reserved) {
+            // All under the lock: an index made anew meanwhile would have the name again.
+            self.remove(entry.hash.load(Ordering::Relaxed), number);
+            self.free_object_block(entry);
+            self.release(number, entry);
         }
-        self.remove(entry.hash.load(Ordering::Relaxed), number);
-        drop(lock);
-        self.free_object_block(entry);
-        self.release(number, entry);
+        true
     }
 
     /// Makes an entry free and wakes whoever waits for it.
@@ -463,10 +466,11 @@ impl Directory {
             // SAFETY: allocated for this name with this length; nobody reads an entry that is neither pinned nor named.
             unsafe { self.access().deallocate(block, Layout::from_size_align_unchecked(len, 1)) };
         }
-        entry.agent.store(0, Ordering::Relaxed);
-        self.header().used.fetch_sub(1, Ordering::Relaxed);
         self.header().free.store(number, Ordering::Relaxed);
-        entry.settle(Phase::Free);
+        // CRASH release: until this store the entry is its agent's, and recovery comes here again; a death behind it
+        // leaves `used` too high, and so an entry unused until the next repair.
+        entry.settle(entry.state().to(Phase::Free));
+        self.header().used.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn element_layout(&self, entry: &Entry) -> Option<(Layout, u64)> {
@@ -518,8 +522,10 @@ impl Directory {
             let state = entry.state();
             let same = [0, 1].map(|i| entry.fingerprint[i].load(Ordering::Relaxed)) == wanted;
             if state.is(Phase::Orphan) && same {
-                self.header().orphans.fetch_sub(1, Ordering::Relaxed);
-                self.reap(number, entry, state, drop_elements::<T>);
+                // Counted after, and by one alone.
+                if self.reap(number, entry, state, drop_elements::<T>) {
+                    self.header().orphans.fetch_sub(1, Ordering::Relaxed);
+                }
             }
         }
     }
@@ -704,7 +710,6 @@ impl Directory {
                 Some((_, _, state)) if state.is(Phase::Live) => {}
                 Some((_, entry, state)) => {
                     let constructor = entry.constructor.load(Ordering::Relaxed);
-                    let agent = entry.agent.load(Ordering::Relaxed);
                     if Owner(constructor) == lock.slot.owner {
                         return Err(NameError::Recursive { name: key.owned_name() }.into());
                     }
@@ -718,10 +723,9 @@ impl Directory {
                             .is_ok();
                     let check_at = Deadline::after(CHECK_CONSTRUCTOR).ns();
                     if marked && futex::wait(&entry.state, asleep.0, Some(check_at)) == Woken::TimedOut {
-                        match agent.checked_sub(1) {
+                        match state.agent() {
                             Some(agent) => drop(self.participants.recover_if_dead(agent)),
-                            // It died between taking the entry and signing it.
-                            None => drop(self.participants.recover_all()),
+                            None => return Err(self.damaged(entry, "a reservation is nobody's")),
                         }
                     }
                 }
@@ -737,7 +741,7 @@ impl Directory {
         std::mem::forget(reservation);
         // CRASH publish: until this store there is no object; a death leaves a reservation to be rolled back, and
         // what the value owns leaked.
-        entry.settle(Phase::Live);
+        entry.settle(entry.state().to(Phase::Live));
         Ok((Pinned { number, at: first.cast(), count }, true))
     }
 
@@ -773,10 +777,9 @@ impl Directory {
             word.store(half, relaxed);
         }
         entry.constructor.store(lock.slot.owner.0, relaxed);
-        entry.agent.store(process + 1, relaxed);
         // CRASH reserve: until this store the entry is free; after it, recovery of this process frees it again, and
         // the next holder of the lock makes the index anew.
-        entry.settle(Phase::Reserved);
+        entry.settle(entry.state().by(Phase::Reserved, process));
         self.pin_reserved(number, entry, process);
         self.header().used.fetch_add(1, relaxed);
         if !anonymous {
@@ -841,7 +844,7 @@ impl Directory {
     /// Unlinks the object called `key`; whether it was there. It goes when nobody holds it any more.
     pub(crate) fn destroy<T: ShmSafe>(&self, key: &Key<'_>) -> Result<bool> {
         let hash = key.hash(self.context.hash_seed());
-        let (number, entry) = loop {
+        let (number, entry, life) = loop {
             let lock = self.lock()?;
             let Some((number, entry, state)) = self.lookup_locked(&lock, key, hash)? else {
                 return Ok(false);
@@ -853,13 +856,13 @@ impl Directory {
             self.check_type::<T>(entry, key, Shape::Slice(None))?;
             // CRASH unlink: from this store the name is gone for every look-up; a death before the index is mended
             // leaves the lock to be taken over, and the index to be rebuilt.
-            if entry.advance(state, Phase::Unlinked) {
+            if entry.advance(state, state.to(Phase::Unlinked)) {
                 self.remove(hash, number);
                 drop(lock);
-                break (number, entry);
+                break (number, entry, state);
             }
         };
-        self.reap_if_free(number, entry, Some(drop_elements::<T>));
+        self.reap_if_free(number, entry, Some((drop_elements::<T>, life)));
         Ok(true)
     }
 
@@ -868,7 +871,7 @@ impl Directory {
         if let Some(entry) = self.entry(number) {
             let state = entry.state();
             if state.is(Phase::Live) {
-                entry.advance(state, Phase::Unlinked);
+                entry.advance(state, state.to(Phase::Unlinked));
             }
         }
     }
@@ -920,6 +923,11 @@ impl Directory {
     /// How many objects are live.
     pub(crate) fn count(&self) -> usize {
         (0..self.high()).filter_map(|n| self.entry(n)).filter(|e| e.state().is(Phase::Live)).count()
+    }
+
+    #[cold]
+    fn damaged(&self, entry: &Entry, what: &'static str) -> Error {
+        Corrupt { at: self.entry_offset(entry), what }.into()
     }
 
     fn entry_offset(&self, entry: &Entry) -> u64 {
@@ -1045,7 +1053,8 @@ struct Reservation<'d> {
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         self.directory.unpin(self.number, None);
-        self.directory.roll_back(self.number, self.entry);
+        // The thread had a slot when it reserved. CRASH: were it not so, the death of the process would roll it back.
+        let _ = self.directory.roll_back(self.number, self.entry);
     }
 }
 
@@ -1066,4 +1075,41 @@ pub(crate) unsafe fn build_slice<T: ShmSafe, I: Init<T>>(
     }
     partial.finish();
     Ok(())
+}
+
+#[cfg(test)]
+pub(super) mod test_support {
+    use super::*;
+
+    /// A thread between letting go of an object and looking whether it was the last to hold it.
+    pub(crate) struct LateReap<'d> {
+        directory: &'d Directory,
+        number: u32,
+        life: State,
+        glue: DropGlue,
+    }
+
+    pub(crate) fn late_reap(directory: &Directory, number: u32) -> LateReap<'_> {
+        let life = directory.entry(number).unwrap().state();
+        LateReap { directory, number, life, glue: |_, _| panic!("the glue of another type") }
+    }
+
+    impl LateReap<'_> {
+        pub(crate) fn number(&self) -> u32 {
+            self.number
+        }
+
+        /// Looks while the entry's next object is unlinked, and its own reaper has not come yet.
+        pub(crate) fn on_unlinked(self) {
+            let entry = self.directory.entry(self.number).unwrap();
+            let live = entry.state();
+            let pins: Vec<u64> = entry.pins.iter().map(|word| word.swap(0, Ordering::SeqCst)).collect();
+            assert!(entry.advance(live, live.to(Phase::Unlinked)));
+            self.directory.reap_if_free(self.number, entry, Some((self.glue, self.life)));
+            entry.settle(live);
+            for (word, pins) in entry.pins.iter().zip(pins) {
+                word.store(pins, Ordering::SeqCst);
+            }
+        }
+    }
 }

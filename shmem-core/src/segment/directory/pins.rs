@@ -136,43 +136,49 @@ impl Directory {
                 return;
             }
             let entry = self.entry(number);
+            // While it is pinned: as soon as it is not, it may become another's, of another type.
+            let life = entry.map(Entry::state);
             if let (Some(entry), Some(process)) = (entry, self.participants.attached_now()) {
                 let (word, bit) = entry.pin_bit(process);
                 // SYNC pin/unlink: SeqCst, see the module.
                 word.fetch_and(!bit, Ordering::SeqCst);
             }
             count.store(0, Ordering::Release);
-            if let Some(entry) = entry {
-                self.reap_if_free(number, entry, glue);
+            if let (Some(entry), Some(life)) = (entry, life) {
+                self.reap_if_free(number, entry, glue.map(|glue| (glue, life)));
             }
             return;
         }
     }
 
-    /// Frees an unlinked object that nobody pins, or leaves it as an orphan where its type is not at hand.
-    pub(super) fn reap_if_free(&self, number: u32, entry: &Entry, glue: Option<DropGlue>) {
+    /// Frees an unlinked object that nobody pins, or leaves it as an orphan where its type is not at hand: `glue` is
+    /// its type's if the entry is still in the same life as in the state beside it.
+    pub(super) fn reap_if_free(&self, number: u32, entry: &Entry, glue: Option<(DropGlue, State)>) {
         let state = entry.state();
         if !state.is(Phase::Unlinked) || entry.is_pinned() {
             return;
         }
         match glue {
-            Some(glue) => self.reap(number, entry, state, glue),
-            None => {
-                if entry.advance(state, Phase::Orphan) {
-                    self.header().orphans.fetch_add(1, Ordering::Relaxed);
+            Some((glue, life)) if state.same_life(life) => {
+                self.reap(number, entry, state, glue);
+            }
+            _ => {
+                // Counted before: a death between leaves a hint that is too high, and costs somebody a look.
+                self.header().orphans.fetch_add(1, Ordering::Relaxed);
+                if !entry.advance(state, state.to(Phase::Orphan)) {
+                    self.header().orphans.fetch_sub(1, Ordering::Relaxed);
                 }
             }
         }
     }
 
-    /// Drops and frees the object of an entry in `state`, if nobody else does.
-    pub(super) fn reap(&self, number: u32, entry: &Entry, state: State, glue: DropGlue) {
-        let Some(process) = self.participants.attached_now() else { return };
+    /// Drops and frees the object of an entry in `state`, if nobody else does; whether it did.
+    pub(super) fn reap(&self, number: u32, entry: &Entry, state: State, glue: DropGlue) -> bool {
+        let Some(process) = self.participants.attached_now() else { return false };
         // CRASH reap: whoever finds `Freeing` with a dead agent leaks the object and frees the entry: a half-run drop
         // is never run again.
-        entry.agent.store(process + 1, Ordering::Relaxed);
-        if !entry.advance(state, Phase::Freeing) {
-            return;
+        if !entry.advance(state, state.by(Phase::Freeing, process)) {
+            return false;
         }
         /// Frees the entry also if a user's drop panics; the object is then leaked.
         struct Release<'d>(&'d Directory, u32, &'d Entry);
@@ -184,5 +190,6 @@ impl Directory {
         let release = Release(self, number, entry);
         self.drop_object(entry, glue);
         drop(release);
+        true
     }
 }
