@@ -345,3 +345,36 @@ fn a_reservation_of_the_dead_does_not_keep_its_name() {
     assert_eq!(*s.find::<u64>("name").unwrap().unwrap(), 5);
     sound(&s);
 }
+
+#[test]
+fn a_reader_that_cannot_lock_does_not_wait_for_the_dead() {
+    let name = unique("read-only");
+    let _remove = RemoveOnDrop::shared(&name).unwrap();
+    let s = Segment::shared(&name).size(1 << 20).create().unwrap();
+    s.construct::<u64>("here", 7).unwrap();
+    super::directory::test_support::die_moving(&s.inner.directory);
+    let reader = Segment::shared(&name).open_read_only().unwrap();
+    assert_eq!(reader.read::<u64>("here").unwrap(), Some(7));
+    assert_eq!(reader.read::<u64>("absent").unwrap(), None);
+}
+
+#[test]
+fn a_raw_fork_does_not_take_its_parent_for_dead() {
+    let s = segment();
+    let lock = s.construct::<ShmMutex<u64>>("lock", ShmMutex::new(1)).unwrap();
+    let guard = lock.lock().unwrap();
+    // The system call alone, without the C library's handlers.
+    // SAFETY: the child looks for the dead, which allocates nothing, and exits.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+    if pid == 0 {
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(s.recover() as i32) };
+    }
+    let mut status = -1;
+    // SAFETY: the child just made.
+    assert_eq!(i64::from(unsafe { libc::waitpid(pid as i32, &raw mut status, 0) }), pid);
+    assert_eq!(status, 0);
+    drop(guard);
+    assert_eq!(*lock.lock().unwrap(), 1, "nobody took it, nobody poisoned it");
+    sound(&s);
+}

@@ -39,6 +39,9 @@ use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+/// How often a reader that cannot lock looks into an index that is being changed, before it looks at every entry.
+const MISSES: u32 = 64;
+
 /// Entries in the first chunk; each further one has twice as many.
 const FIRST_CHUNK: usize = 16;
 /// Chunks: room for 2²⁷ objects.
@@ -624,15 +627,21 @@ impl Directory {
     /// A copy of the object called `key`, taken without pinning it: for mappings that cannot be written.
     pub(crate) fn copy<T: ShmSafe + Copy>(&self, key: &Key<'_>) -> Result<Option<T>> {
         let hash = key.hash(self.context.hash_seed());
+        let mut misses = 0;
         loop {
             let sequence = self.header().sequence.load(Ordering::Acquire);
-            let Some(table) = self.checked_table()? else { return Ok(None) };
-            let found = self.probe(table, hash, |number| {
+            let look = |number| {
                 let entry = self.entry(number)?;
                 let state = entry.state();
                 let live = state.is(Phase::Live) && self.is_named(entry, key, hash);
                 live.then(|| self.copy_entry::<T>(entry, state, key))
-            });
+            };
+            let found = match self.checked_table()? {
+                // A dead process may have left the index half moved, and this one cannot mend it. The entries are whole.
+                _ if misses >= MISSES => (0..self.high()).find_map(look),
+                Some(table) => self.probe(table, hash, look),
+                None => None,
+            };
             match found {
                 // It went while it was being copied; perhaps another has the name by now.
                 Some(Ok(None)) => {}
@@ -640,9 +649,10 @@ impl Directory {
                 None => {
                     std::sync::atomic::fence(Ordering::Acquire);
                     let now = self.header().sequence.load(Ordering::Relaxed);
-                    if now == sequence && now & 1 == 0 {
+                    if now == sequence && now & 1 == 0 || misses >= MISSES {
                         return Ok(None);
                     }
+                    misses += 1;
                     std::thread::yield_now();
                 }
             }
@@ -1080,6 +1090,11 @@ pub(crate) unsafe fn build_slice<T: ShmSafe, I: Init<T>>(
 #[cfg(test)]
 pub(super) mod test_support {
     use super::*;
+
+    /// Leaves the index as a process does that dies while it moves slots.
+    pub(crate) fn die_moving(directory: &Directory) {
+        directory.header().sequence.fetch_or(1, Ordering::SeqCst);
+    }
 
     /// A thread between letting go of an object and looking whether it was the last to hold it.
     pub(crate) struct LateReap<'d> {
