@@ -178,6 +178,14 @@ pub(crate) fn fork_generation() -> u64 {
     FORK_GENERATION.load(Ordering::Relaxed)
 }
 
+/// In the child of a fork, before anything else and before it has a second thread: a new fork generation, also where
+/// the kernel cannot wipe the epoch.
+pub(crate) fn begin_child() {
+    // SAFETY: as in `current_epoch`.
+    unsafe { &*EPOCH.load(Ordering::Acquire) }.store(0, Ordering::Relaxed);
+    live_epoch();
+}
+
 /// Ends the current epoch: every thread's cache is void.
 fn bump_epoch() {
     let fresh = LAST_EPOCH.fetch_add(1, Ordering::Relaxed) + 1;

@@ -7,7 +7,7 @@ use super::slot::Slot;
 use crate::error::Error;
 use crate::mapping::registry;
 use crate::mapping::superblock::{FixedHeader, PARTICIPANT_SIZE, PROCESSES_AT};
-use crate::primitive::{AtomicU32, AtomicU64, Ordering};
+use crate::primitive::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::cell::Cell;
 use std::io;
 use std::ptr::NonNull;
@@ -80,6 +80,10 @@ pub(crate) struct Participants {
     held: AtomicU64,
     /// The fork generation in which `locks` is this process's own.
     home: AtomicU64,
+    /// The first fork generation whose handles this process has pins for.
+    handles_since: AtomicU64,
+    /// A parent took the record for this process, with pins that no handle here may name.
+    inherited: AtomicBool,
     changing: Mutex<()>,
     steps: OnceLock<Vec<Step>>,
 }
@@ -102,6 +106,8 @@ impl Participants {
             attached: AtomicU64::new(0),
             held: AtomicU64::new(0),
             home: AtomicU64::new(registry::fork_generation()),
+            handles_since: AtomicU64::new(registry::fork_generation()),
+            inherited: AtomicBool::new(false),
             changing: Mutex::new(()),
             steps: OnceLock::new(),
         }
@@ -331,9 +337,19 @@ impl Participants {
         if let Some(record) = record {
             self.record(record).pid.store(std::process::id(), Ordering::Relaxed);
         }
-        self.home.store(registry::fork_generation(), Ordering::Relaxed);
+        let generation = registry::fork_generation();
+        self.home.store(generation, Ordering::Relaxed);
+        self.inherited.store(record.is_some(), Ordering::Relaxed);
+        if record.is_none() {
+            self.handles_since.store(generation, Ordering::Relaxed);
+        }
         self.held.store(word, Ordering::Release);
         self.attached.store(word, Ordering::Release);
+    }
+
+    /// Whether a handle made under this fork generation is backed by a pin of this process.
+    pub(crate) fn backs(&self, fork_generation: u64) -> bool {
+        fork_generation >= self.handles_since.load(Ordering::Relaxed) && self.attached_now().is_some()
     }
 
     /// The pids of the attached processes by record, as they know themselves.
@@ -346,13 +362,13 @@ impl Participants {
 
     /// Gives this process's record back, when the mapping goes away: nothing of it can be in use any more.
     ///
-    /// Pins and reservations are: their handles keep the mapping. Locks may not be (their guards were leaked); then
-    /// the record is left as a dead process's is, for others to recover.
+    /// Pins and reservations are: their handles keep the mapping. Locks may not be (their guards were leaked), and
+    /// neither may pins inherited from the parent of a fork (their handles were other threads'); then the record is left as a dead process's is, for others to recover.
     fn detach(&self) {
         let Some(index) = self.attached_now() else { return };
         let leaked =
             (0..self.header.slots).filter_map(|slot| self.slot(slot)).any(|slot| slot.is_held_by(index));
-        if !leaked {
+        if !leaked && !self.inherited.load(Ordering::Relaxed) {
             self.free_slots(index);
             self.give_up(index);
         }
@@ -380,7 +396,6 @@ const _: () = assert!(MAX_PROCESSES <= u16::MAX as usize);
 mod tests {
     use super::*;
     use std::sync::Arc;
-    use std::sync::atomic::AtomicBool;
     use std::time::Duration;
 
     /// Nobody else holds anything.

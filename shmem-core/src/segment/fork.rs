@@ -57,24 +57,45 @@ thread_local! {
 
 extern "C" fn prepare() {
     let segments = SEGMENTS.lock().unwrap_or_else(|e| e.into_inner());
-    let live: Vec<Arc<Inner>> = segments.iter().filter_map(Weak::upgrade).collect();
-    let prepared = live.into_iter().map(prepare_one).collect();
+    let live = segments.iter().filter_map(Weak::upgrade);
+    // All records first: recovering a dead one takes the segment's lock, whose holder may wait for what is held below.
+    let mut prepared: Vec<Prepared> = live.map(with_record).collect();
+    // Another thread may be inside these; in the child it would never leave. In this order: whoever is inside the
+    // first may wait for the segment's lock, whose holder may want the second and then the third, by another mapping.
+    for p in &mut prepared {
+        p.hold(|inner| inner.participants.hold());
+    }
+    for p in &mut prepared {
+        p.hold(|inner| inner.directory.hold());
+    }
+    for p in &prepared {
+        p.inner.directory.freeze(p.child.as_ref().map(|(record, _)| *record));
+    }
     let forking = Forking { _registry: registry::hold(), _segments: segments, prepared };
     let _ = FORKING.try_with(|slot| slot.borrow_mut().replace(forking));
 }
 
-fn prepare_one(inner: Arc<Inner>) -> Prepared {
+fn with_record(inner: Arc<Inner>) -> Prepared {
     let child = inner.file.storage().for_child().ok().and_then(|own| {
         let record = inner.participants.prepare_child(&own)?;
-        inner.directory.pin_for_child(record);
         Some((record, own))
     });
-    // Another thread may be inside these; in the child it would never leave.
-    let guards = [inner.participants.hold(), inner.directory.hold()];
-    // SAFETY: only the lifetime changes; `inner` is kept beside the guards and dropped after them.
-    let _held =
-        guards.map(|guard| unsafe { mem::transmute::<MutexGuard<'_, ()>, MutexGuard<'static, ()>>(guard) });
-    Prepared { _held: _held.into(), child, inner }
+    Prepared { _held: Vec::new(), child, inner }
+}
+
+impl Prepared {
+    fn hold(&mut self, lock: impl FnOnce(&Inner) -> MutexGuard<'_, ()>) {
+        let guard = lock(&self.inner);
+        // SAFETY: only the lifetime changes; `inner` is kept beside the guards and dropped after them.
+        let guard = unsafe { mem::transmute::<MutexGuard<'_, ()>, MutexGuard<'static, ()>>(guard) };
+        self._held.push(guard);
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        self.inner.directory.thaw();
+    }
 }
 
 extern "C" fn parent() {
@@ -83,14 +104,16 @@ extern "C" fn parent() {
 }
 
 extern "C" fn child() {
+    registry::begin_child();
     let Ok(Some(forking)) = FORKING.try_with(|slot| slot.borrow_mut().take()) else { return };
     for Prepared { child, inner, .. } in &forking.prepared {
-        inner.directory.settle_child();
         match child {
             Some((record, own)) if inner.file.storage().adopt(own).is_ok() => {
+                inner.directory.settle_child(true);
                 inner.participants.become_child(Some(*record));
             }
             _ => {
+                inner.directory.settle_child(false);
                 // The parent's description must not be kept: it would keep the parent alive for others.
                 let _ = inner.file.storage().renew();
                 inner.participants.become_child(None);

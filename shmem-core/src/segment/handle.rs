@@ -103,14 +103,15 @@ impl<T: ?Sized> Root<T> {
     /// Whether this handle is of this process: the child of a fork has its own pins on what it inherited, so it is,
     /// unless the child could get none.
     fn is_ours(&self) -> bool {
-        self.fork_generation == registry::fork_generation()
-            || self.inner.participants.attached_now().is_some()
+        self.inner.participants.backs(self.fork_generation)
     }
 }
 
 impl<T: ?Sized> Clone for Root<T> {
     fn clone(&self) -> Self {
-        self.inner.directory.repin(self.number);
+        if self.is_ours() {
+            self.inner.directory.repin(self.number);
+        }
         Root { inner: self.inner.clone(), ..*self }
     }
 }

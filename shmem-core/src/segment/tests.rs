@@ -378,3 +378,82 @@ fn a_raw_fork_does_not_take_its_parent_for_dead() {
     assert_eq!(*lock.lock().unwrap(), 1, "nobody took it, nobody poisoned it");
     sound(&s);
 }
+
+#[test]
+fn no_first_pin_while_a_fork_is_under_way() {
+    let s = segment();
+    drop(s.construct::<u64>("n", 7).unwrap());
+    s.inner.directory.freeze(None);
+    let found = &std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let n = s.find::<u64>("n").unwrap().unwrap();
+            found.store(true, Ordering::SeqCst);
+            assert_eq!(*n, 7);
+        });
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        assert!(!found.load(Ordering::SeqCst), "the child would have this handle without a pin");
+        s.inner.directory.thaw();
+    });
+}
+
+#[test]
+fn a_child_holds_what_it_inherits() {
+    let s = segment();
+    let lock = s.construct::<ShmMutex<u64>>("lock", ShmMutex::new(1)).unwrap();
+    let n = s.construct::<u64>("n", 7).unwrap();
+    let guard = lock.lock().unwrap();
+    let in_child = || {
+        assert!(s.destroy::<u64>("n").unwrap());
+        let copy = n.clone();
+        drop(guard);
+        assert_eq!(lock.try_lock().unwrap_err(), LockError::WouldBlock, "it is the parent's");
+        drop(copy);
+        assert_eq!(*n, 7);
+    };
+    // SAFETY: the child uses the segment and exits.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let ok = std::panic::catch_unwind(std::panic::AssertUnwindSafe(in_child)).is_ok();
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(i32::from(!ok)) };
+    }
+    let mut status = -1;
+    // SAFETY: the child just forked.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    assert_eq!(status, 0);
+    assert_eq!(*n, 7);
+    assert!(s.find::<u64>("n").unwrap().is_none());
+    s.recover();
+    sound(&s);
+}
+
+#[test]
+fn an_initialiser_that_forks_is_the_parents() {
+    let s = segment();
+    let parent = std::process::id();
+    let mut pid = 0;
+    let construct = || {
+        s.construct_slice::<u64, u64>("n", 2, |i| {
+            if i == 1 {
+                // SAFETY: the child returns from here, to the `catch_unwind` below, and exits.
+                pid = unsafe { libc::fork() };
+            }
+            i as u64
+        })
+    };
+    let built = std::panic::catch_unwind(std::panic::AssertUnwindSafe(construct));
+    if std::process::id() != parent {
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(i32::from(built.is_ok())) };
+    }
+    let mut status = -1;
+    // SAFETY: the child just forked.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    assert_eq!(status, 0, "the child panics, and gives nothing back");
+    let n = built.unwrap().unwrap();
+    assert_eq!(n[..], [0, 1]);
+    assert_eq!(s.find_slice::<u64>("n").unwrap().unwrap()[..], [0, 1]);
+    s.recover();
+    sound(&s);
+}

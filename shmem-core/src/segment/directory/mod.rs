@@ -25,6 +25,7 @@ use crate::layout::init::{Init, Partial};
 use crate::layout::{
     Fingerprint, ShmHasher, ShmSafe, TypeInfo, any_lock_held, describe_stored, first_difference,
 };
+use crate::mapping::registry;
 use crate::mapping::superblock::{DIRECTORY_AT, FixedHeader};
 use crate::participant::{MAX_PROCESSES, Owner, Participants, SlotHandle, current_owner};
 use crate::primitive::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -741,13 +742,15 @@ impl Directory {
                 }
             }
         };
-        let reservation = Reservation { directory: self, number, entry };
+        let fork_generation = registry::fork_generation();
+        let reservation = Reservation { directory: self, number, entry, fork_generation };
         let count = entry.count.load(Ordering::Relaxed) as usize;
         let (first, _) = self.access().allocate_array::<T>(count)?;
         if size_of::<T>() * count != 0 {
             entry.object.store(self.offset_of(first), Ordering::Relaxed);
         }
         build(first.as_ptr(), Access::new(&self.context))?;
+        assert!(reservation.is_ours(), "shmem: an initialiser that forked returned in the child");
         std::mem::forget(reservation);
         // CRASH publish: until this store there is no object; a death leaves a reservation to be rolled back, and
         // what the value owns leaked.
@@ -1013,14 +1016,20 @@ impl Directory {
 
     // ---- fork ----------------------------------------------------------------------------------------
 
-    /// Before a fork: gives `child`, the record the child will have, a pin on whatever this process pins.
-    pub(crate) fn pin_for_child(&self, child: u32) {
-        for number in self.pins.pinned() {
-            if let Some(entry) = self.entry(number) {
+    /// Before a fork: lets no thread take a first pin until `thaw`, and gives `child`, the record the child will have,
+    /// a pin on whatever this process pins.
+    pub(crate) fn freeze(&self, child: Option<u32>) {
+        for number in self.pins.freeze() {
+            if let (Some(child), Some(entry)) = (child, self.entry(number)) {
                 let (word, bit) = entry.pin_bit(child);
                 word.fetch_or(bit, Ordering::SeqCst);
             }
         }
+    }
+
+    /// After a fork, in either process.
+    pub(crate) fn thaw(&self) {
+        self.pins.thaw();
     }
 
     /// Keeps every other thread out of what this process alone locks, across a fork.
@@ -1028,9 +1037,9 @@ impl Directory {
         self.storing.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// In the child of a fork.
-    pub(crate) fn settle_child(&self) {
-        self.pins.settle();
+    /// In the child of a fork; whether it got pins of its own.
+    pub(crate) fn settle_child(&self, pinned: bool) {
+        self.pins.settle(pinned);
     }
 }
 
@@ -1058,10 +1067,21 @@ struct Reservation<'d> {
     directory: &'d Directory,
     number: u32,
     entry: &'d Entry,
+    fork_generation: u64,
+}
+
+impl Reservation<'_> {
+    /// Whether this process made it. Else it is the child of a fork inside the initialiser, and it is its parent's.
+    fn is_ours(&self) -> bool {
+        self.fork_generation == registry::fork_generation()
+    }
 }
 
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
+        if !self.is_ours() {
+            return;
+        }
         self.directory.unpin(self.number, None);
         // The thread had a slot when it reserved. CRASH: were it not so, the death of the process would roll it back.
         let _ = self.directory.roll_back(self.number, self.entry);

@@ -16,7 +16,7 @@
 use super::entry::{Entry, Phase, State};
 use super::{CHUNKS, Directory, DropGlue, place};
 use crate::error::Result;
-use crate::primitive::{AtomicU64, Ordering};
+use crate::primitive::{AtomicBool, AtomicU64, Ordering};
 use std::sync::OnceLock;
 
 const BUSY: u64 = 1 << 63;
@@ -25,6 +25,8 @@ const BUSY: u64 = 1 << 63;
 #[derive(Default)]
 pub(super) struct LocalPins {
     chunks: [OnceLock<Box<[AtomicU64]>>; CHUNKS],
+    /// A fork is under way: nobody takes a first pin, or the child would have a handle without it.
+    frozen: AtomicBool,
 }
 
 impl LocalPins {
@@ -34,12 +36,32 @@ impl LocalPins {
         &self.chunks[chunk].get_or_init(|| (0..len).map(|_| AtomicU64::new(0)).collect())[i]
     }
 
-    /// The entries that are pinned now, and (in the child of a fork) an end to what other threads were doing.
-    pub(super) fn pinned(&self) -> Vec<u32> {
+    /// Goes from no pin to `BUSY`, if there is none and no fork under way.
+    fn begin_first(&self, count: &AtomicU64) -> bool {
+        // SYNC fork: SeqCst: either this thread sees `frozen`, or the forking thread sees `BUSY` and waits.
+        if count.compare_exchange(0, BUSY, Ordering::SeqCst, Ordering::Relaxed).is_err() {
+            return false;
+        }
+        if self.frozen.load(Ordering::SeqCst) {
+            count.store(0, Ordering::Release);
+            std::thread::yield_now();
+            return false;
+        }
+        true
+    }
+
+    /// Before a fork: lets nobody take a first pin until `thaw`; gives the entries that are pinned.
+    pub(super) fn freeze(&self) -> Vec<u32> {
+        self.frozen.store(true, Ordering::SeqCst);
         let mut pinned = Vec::new();
         for (chunk, counts) in self.chunks.iter().enumerate() {
             for (i, count) in counts.get().into_iter().flatten().enumerate() {
-                if count.load(Ordering::Relaxed) != 0 {
+                let mut now = count.load(Ordering::SeqCst);
+                while now & BUSY != 0 {
+                    std::thread::yield_now();
+                    now = count.load(Ordering::SeqCst);
+                }
+                if now != 0 {
                     pinned.push(super::number(chunk, i));
                 }
             }
@@ -47,10 +69,17 @@ impl LocalPins {
         pinned
     }
 
-    /// In the child of a fork, whose other threads are gone: nobody is busy.
-    pub(super) fn settle(&self) {
+    /// After a fork, in either process.
+    pub(super) fn thaw(&self) {
+        self.frozen.store(false, Ordering::Release);
+    }
+
+    /// In the child of a fork, whose other threads are gone: nobody is busy; and nothing is pinned, if it got no pins.
+    pub(super) fn settle(&self, pinned: bool) {
         for count in self.chunks.iter().filter_map(|c| c.get()).flatten() {
-            let _ = count.compare_exchange(BUSY, 0, Ordering::Relaxed, Ordering::Relaxed);
+            if !pinned || count.load(Ordering::Relaxed) & BUSY != 0 {
+                count.store(0, Ordering::Relaxed);
+            }
         }
     }
 }
@@ -80,7 +109,7 @@ impl Directory {
                 continue;
             }
             let process = self.participants.process()?;
-            if count.compare_exchange(0, BUSY, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            if !self.pins.begin_first(count) {
                 continue;
             }
             let (word, bit) = entry.pin_bit(process);
@@ -101,7 +130,7 @@ impl Directory {
     pub(super) fn pin_reserved(&self, number: u32, entry: &Entry, process: u32) {
         let count = self.pins.count(number);
         // Another thread may be finding out that the entry is not the one it looked for.
-        while count.compare_exchange(0, BUSY, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        while !self.pins.begin_first(count) {
             std::thread::yield_now();
         }
         let (word, bit) = entry.pin_bit(process);
