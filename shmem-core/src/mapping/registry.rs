@@ -97,6 +97,8 @@ pub(crate) fn lookup(at: *const u8) -> Option<Cached> {
 #[cold]
 fn lookup_slow(at: usize) -> Option<Cached> {
     let epoch = live_epoch();
+    // SYNC epoch: Acquire, pairs with the store in `bump_epoch`: under a new epoch no entry is taken from an old table.
+    std::sync::atomic::fence(Ordering::Acquire);
     let table = TABLE.load();
     let below = table.partition_point(|entry| entry.base <= at);
     let entry = table[..below].last().filter(|entry| at < entry.end)?;
@@ -220,12 +222,13 @@ pub(crate) fn register(context: &Arc<Context>) -> Option<Registration> {
 impl Drop for Registration {
     fn drop(&mut self) {
         let _writer = WRITER.lock().unwrap_or_else(|e| e.into_inner());
-        bump_epoch();
         let mut table = Vec::clone(&TABLE.load());
         if let Ok(at) = table.binary_search_by_key(&self.base, |entry| entry.base) {
             table.remove(at);
         }
         TABLE.store(Arc::new(table));
+        // Last: a cache filled from the old table meanwhile is void, too.
+        bump_epoch();
     }
 }
 

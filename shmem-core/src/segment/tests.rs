@@ -457,3 +457,58 @@ fn an_initialiser_that_forks_is_the_parents() {
     s.recover();
     sound(&s);
 }
+
+#[test]
+fn a_mutex_that_a_dead_process_holds_can_be_destroyed() {
+    type Words = ShmMutex<ShmHashMap<u64, u64>>;
+    let s = segment();
+    let one_life = || {
+        let lock = s.construct::<Words>("lock", ShmMutex::new(ShmHashMap::new())).unwrap();
+        lock.lock().unwrap().view().insert(1, 2).unwrap();
+        // SAFETY: the child locks and exits.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            let _guard = lock.lock();
+            // SAFETY: ends the child, the lock held.
+            unsafe { libc::_exit(0) };
+        }
+        let mut status = -1;
+        // SAFETY: the child just forked.
+        assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+        s.recover();
+        assert!(s.destroy::<Words>("lock").unwrap());
+        drop(lock);
+        s.used()
+    };
+    let first = one_life();
+    assert_eq!([one_life(), one_life()], [first; 2], "nothing is leaked");
+    sound(&s);
+}
+
+#[test]
+fn what_a_dead_holder_damaged_is_not_dropped() {
+    type Flag = ShmMutex<bool>;
+    let s = segment();
+    let lock = s.construct::<Flag>("lock", ShmMutex::new(true)).unwrap();
+    let at = {
+        let mut guard = lock.lock().unwrap();
+        &raw mut *guard
+    };
+    // SAFETY: the child locks, damages the value and exits.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let _guard = lock.lock();
+        // SAFETY: as above.
+        unsafe {
+            at.cast::<u8>().write_volatile(7);
+            libc::_exit(0);
+        }
+    }
+    let mut status = -1;
+    // SAFETY: the child just forked.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    s.recover();
+    // SAFETY: valid, and nobody else uses it.
+    assert!(unsafe { <Flag as crate::layout::ShmSafe>::lock_held(&raw const *lock) });
+    assert!(lock.is_poisoned());
+}

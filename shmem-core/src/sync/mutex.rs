@@ -135,6 +135,28 @@ impl<T: ShmSafe> ShmMutex<T> {
         self.lock.poison().is_some()
     }
 
+    /// Whether it is free, and what it protects fit to be moved or dropped: what a dead holder left is walked first, as
+    /// by [`lock_poisoned`](Self::lock_poisoned). Only for a caller with exclusive access.
+    fn may_go(&self) -> bool {
+        if self.lock.is_held() {
+            let Some(cached) = registry::lookup(ptr::from_ref(self).cast()) else { return false };
+            // SAFETY: `self` stands in the mapping, so the mapping lives.
+            let participants = unsafe { cached.context() }.upper::<Arc<Participants>>();
+            if participants.is_none_or(|participants| self.lock.is_held_by_living(participants)) {
+                return false;
+            }
+        }
+        let by_death = self.lock.poison() == Some(LockError::Poisoned { by_death: true });
+        if !by_death || T::ANY_BITS {
+            return true;
+        }
+        // SAFETY: the mapping, or what the mutex stands in for now, outlives `self`.
+        let mut visitor = Visitor::new(unsafe { registry::access_of(self) });
+        // SAFETY: the value is readable, and the caller's alone.
+        unsafe { visitor.walk(self.value.get().cast_const(), 1) };
+        visitor.findings().is_empty()
+    }
+
     fn acquire(&self, slot: &SlotHandle, patience: Patience) -> Result<Acquired, LockError> {
         let cached = registry::lookup(ptr::from_ref(self).cast()).ok_or(LockError::ReadOnly)?;
         // SAFETY: `self` stands in the mapping, so the mapping lives.
@@ -229,7 +251,9 @@ unsafe impl<T: ShmSafe> ShmSafe for ShmMutex<T> {
 
     unsafe fn lock_held(this: *const Self) -> bool {
         // SAFETY: valid by the caller.
-        unsafe { (*this).lock.is_held() || T::lock_held((*this).value.get()) }
+        let mutex = unsafe { &*this };
+        // SAFETY: likewise.
+        !mutex.may_go() || unsafe { T::lock_held(mutex.value.get()) }
     }
 }
 
