@@ -138,13 +138,8 @@ impl<T: ShmSafe> ShmMutex<T> {
     /// Whether it is free, and what it protects fit to be moved or dropped: what a dead holder left is walked first, as
     /// by [`lock_poisoned`](Self::lock_poisoned). Only for a caller with exclusive access.
     fn may_go(&self) -> bool {
-        if self.lock.is_held() {
-            let Some(cached) = registry::lookup(ptr::from_ref(self).cast()) else { return false };
-            // SAFETY: `self` stands in the mapping, so the mapping lives.
-            let participants = unsafe { cached.context() }.upper::<Arc<Participants>>();
-            if participants.is_none_or(|participants| self.lock.is_held_by_living(participants)) {
-                return false;
-            }
+        if self.is_held_by_living() {
+            return false;
         }
         let by_death = self.lock.poison() == Some(LockError::Poisoned { by_death: true });
         if !by_death || T::ANY_BITS {
@@ -155,6 +150,17 @@ impl<T: ShmSafe> ShmMutex<T> {
         // SAFETY: the value is readable, and the caller's alone.
         unsafe { visitor.walk(self.value.get().cast_const(), 1) };
         visitor.findings().is_empty()
+    }
+
+    /// Whether anybody holds it. A dead holder's lock is freed, poisoned. Only for a caller with exclusive access.
+    fn is_held_by_living(&self) -> bool {
+        if !self.lock.is_held() {
+            return false;
+        }
+        let Some(cached) = registry::lookup(ptr::from_ref(self).cast()) else { return true };
+        // SAFETY: `self` stands in the mapping, so the mapping lives.
+        let participants = unsafe { cached.context() }.upper::<Arc<Participants>>();
+        participants.is_none_or(|participants| self.lock.is_held_by_living(participants))
     }
 
     fn acquire(&self, slot: &SlotHandle, patience: Patience) -> Result<Acquired, LockError> {
@@ -464,10 +470,12 @@ impl<T: ShmSafe> MutexMut<'_, T> {
     /// leaked).
     pub fn get(&mut self) -> Result<T::Mut<'_>, LockError> {
         // SAFETY: valid and exclusively ours.
-        let lock = unsafe { &self.at.as_ref().lock };
-        match lock.poison() {
+        let mutex = unsafe { self.at.as_ref() };
+        if mutex.is_held_by_living() {
+            return Err(LockError::WouldBlock);
+        }
+        match mutex.lock.poison() {
             Some(poisoned) => Err(poisoned),
-            None if lock.is_held() => Err(LockError::WouldBlock),
             // SAFETY: valid, and nobody else can reach or hold it.
             None => Ok(unsafe { T::view(self.value(), self.access) }),
         }
@@ -480,10 +488,11 @@ impl<T: ShmSafe> MutexMut<'_, T> {
     /// stays.
     pub fn set(&mut self, init: impl Init<T>) -> Result<()> {
         // SAFETY: valid and exclusively ours.
-        let lock = unsafe { &self.at.as_ref().lock };
-        if lock.is_held() {
+        let mutex = unsafe { self.at.as_ref() };
+        if mutex.is_held_by_living() {
             return Err(Error::LockHeld);
         }
+        let lock = &mutex.lock;
         if lock.poison().is_none() {
             // SAFETY: the value is valid and exclusively ours.
             return unsafe { replace(self.value(), init, self.access) };

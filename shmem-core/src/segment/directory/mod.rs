@@ -650,7 +650,8 @@ impl Directory {
                 None => {
                     std::sync::atomic::fence(Ordering::Acquire);
                     let now = self.header().sequence.load(Ordering::Relaxed);
-                    if now == sequence && now & 1 == 0 || misses >= MISSES {
+                    let undisturbed = now == sequence && now & 1 == 0;
+                    if undisturbed || misses >= MISSES {
                         return Ok(None);
                     }
                     misses += 1;
