@@ -4,9 +4,9 @@
 //! bytes; `from_ptr` views of mapped memory always use std's.
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[cfg(loom)]
-pub(crate) use std::sync::atomic::{AtomicI64, AtomicU8};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8};

@@ -110,6 +110,8 @@ pub(crate) fn slot_at(at: *const u8) -> *const u8 {
 #[cold]
 fn fill(cache: &Cache, at: usize) -> Option<*const Context> {
     let epoch = live_epoch();
+    // SYNC epoch: Acquire, pairs with the store in `bump_epoch`: under a new epoch no entry is taken from an old table.
+    std::sync::atomic::fence(Ordering::Acquire);
     let table = TABLE.load();
     let below = table.partition_point(|entry| entry.base <= at);
     let entry = table[..below].last().filter(|entry| at < entry.end)?;
@@ -196,6 +198,14 @@ pub(crate) fn fork_generation() -> u64 {
     }
 }
 
+/// In the child of a fork, before anything else and before it has a second thread: a new fork generation, also where
+/// the kernel cannot wipe the epoch.
+pub(crate) fn begin_child() {
+    now().generation.store(0, Ordering::Relaxed);
+    now().epoch.store(0, Ordering::Relaxed);
+    live_epoch();
+}
+
 /// Ends the current epoch: every thread's cache is void.
 fn bump_epoch() {
     let fresh = LAST_EPOCH.fetch_add(1, Ordering::Relaxed) + 1;
@@ -229,12 +239,13 @@ pub(crate) fn register(context: &Arc<Context>) -> Option<Registration> {
 impl Drop for Registration {
     fn drop(&mut self) {
         let _writer = WRITER.lock().unwrap_or_else(|e| e.into_inner());
-        bump_epoch();
         let mut table = Vec::clone(&TABLE.load());
         if let Ok(at) = table.binary_search_by_key(&self.base, |entry| entry.base) {
             table.remove(at);
         }
         TABLE.store(Arc::new(table));
+        // Last: a cache filled from the old table meanwhile is void, too.
+        bump_epoch();
     }
 }
 

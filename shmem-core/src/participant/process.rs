@@ -7,7 +7,8 @@ use super::slot::Slot;
 use crate::error::Error;
 use crate::mapping::registry;
 use crate::mapping::superblock::{FixedHeader, PARTICIPANT_SIZE, PROCESSES_AT};
-use crate::primitive::{AtomicU32, AtomicU64, Ordering};
+use crate::primitive::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::cell::Cell;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, OnceLock};
@@ -40,15 +41,31 @@ struct Record {
 
 const _: () = assert!(size_of::<Record>() == PARTICIPANT_SIZE as usize);
 
-/// What an upper layer does for the process with a record. Idempotent; runs no user code.
-pub(crate) type Step = Box<dyn Fn(u32) + Send + Sync>;
+/// A recovery step of an upper layer: undoes what the process with this record held; whether it could do all of it
+/// (else the record stays a dead process's). Idempotent; runs no user code.
+pub(crate) type Step = Box<dyn Fn(u32) -> bool + Send + Sync>;
 
-/// What the upper layers do for a process.
-pub(crate) struct Steps {
-    /// Undoes what a dead process held.
-    pub(crate) recover: Vec<Step>,
-    /// Completes the attaching of this process.
-    pub(crate) attach: Vec<Step>,
+/// What this thread is cleaning up, if it is: the steps take locks, and so come back to this layer.
+#[derive(Clone, Copy)]
+struct Cleaning {
+    at: *const Participants,
+    /// The record this process works under meanwhile; [`attached_now`](Participants::attached_now) may not name it yet.
+    own: u32,
+    /// The dead process's record, whose byte lock is held.
+    target: u32,
+}
+
+thread_local! {
+    static CLEANING: Cell<Option<Cleaning>> = const { Cell::new(None) };
+}
+
+/// `record` as the words below hold it: record + 1, and the fork generation it was taken under.
+fn taken(record: u32) -> u64 {
+    registry::fork_generation() << 16 | u64::from(record + 1)
+}
+
+fn record_in(word: u64) -> Option<u32> {
+    (word != 0 && word >> 16 == registry::fork_generation()).then(|| word as u16 as u32 - 1)
 }
 
 /// This process's part in one mapping of a segment.
@@ -56,10 +73,19 @@ pub(crate) struct Participants {
     base: NonNull<u8>,
     header: FixedHeader,
     locks: Box<dyn ByteLocks>,
-    /// Record + 1, and the fork generation it was taken under (0 while there is none).
+    /// The record that every thread of this process may use (0 while there is none); see [`taken`].
     attached: AtomicU64,
+    /// The record whose byte this process holds for itself: `attached`, or what is about to be, while what its last
+    /// owner left is still being undone.
+    held: AtomicU64,
+    /// The fork generation in which `locks` is this process's own.
+    home: AtomicU64,
+    /// The first fork generation whose handles this process has pins for.
+    handles_since: AtomicU64,
+    /// A parent took the record for this process, with pins that no handle here may name.
+    inherited: AtomicBool,
     changing: Mutex<()>,
-    steps: OnceLock<Steps>,
+    steps: OnceLock<Vec<Step>>,
 }
 
 // SAFETY: the mapped records it points to are atomics.
@@ -78,13 +104,17 @@ impl Participants {
             header,
             locks,
             attached: AtomicU64::new(0),
+            held: AtomicU64::new(0),
+            home: AtomicU64::new(registry::fork_generation()),
+            handles_since: AtomicU64::new(registry::fork_generation()),
+            inherited: AtomicBool::new(false),
             changing: Mutex::new(()),
             steps: OnceLock::new(),
         }
     }
 
-    /// Registers the upper layers' steps, once.
-    pub(crate) fn set_steps(&self, steps: Steps) {
+    /// Registers the upper layers' recovery steps, once.
+    pub(crate) fn set_steps(&self, steps: Vec<Step>) {
         let _ = self.steps.set(steps);
     }
 
@@ -132,32 +162,45 @@ impl Participants {
     /// This process's record, if it has one.
     #[inline]
     pub(crate) fn attached_now(&self) -> Option<u32> {
-        let word = self.attached.load(Ordering::Acquire);
-        (word != 0 && word >> 16 == registry::fork_generation()).then(|| word as u16 as u32 - 1)
+        record_in(self.attached.load(Ordering::Acquire))
     }
 
+    /// What this thread is cleaning up in this mapping.
+    fn cleaning(&self) -> Option<Cleaning> {
+        CLEANING.try_with(Cell::get).ok().flatten().filter(|c| std::ptr::eq(c.at, self))
+    }
+
+    /// Whether `locks` is this process's own, rather than the parent's of a fork that ran no handlers.
+    fn is_home(&self) -> bool {
+        self.home.load(Ordering::Relaxed) == registry::fork_generation()
+    }
+
+    /// # Panics
+    /// In a process made by a raw `fork` or `clone` system call, which shares its parent's byte locks.
     #[cold]
     fn attach(&self) -> Result<u32, Error> {
+        if let Some(cleaning) = self.cleaning() {
+            return Ok(cleaning.own);
+        }
+        assert!(
+            self.is_home(),
+            "shmem: a process made by a raw `fork` or `clone` must open the segment itself"
+        );
         let _changing = self.changing();
         if let Some(record) = self.attached_now() {
             return Ok(record);
         }
         let (record, dead) = self.take_record(&*self.locks)?;
-        // Its own before the recovery of the one who had it: recovery takes locks, and so needs a record.
-        self.adopt(record);
-        if dead {
-            self.clean(record);
-        }
-        for step in self.steps.get().iter().flat_map(|steps| &steps.attach) {
-            step(record);
-        }
-        Ok(record)
-    }
-
-    /// Makes `record`, whose byte lock this process holds, the process's own.
-    fn adopt(&self, record: u32) {
         self.record(record).pid.store(std::process::id(), Ordering::Relaxed);
-        self.attached.store(registry::fork_generation() << 16 | u64::from(record + 1), Ordering::Release);
+        self.held.store(taken(record), Ordering::Release);
+        // Other threads get the record only when it is clean, or what they do under it would be undone, too.
+        if dead && !self.clean(record, record) {
+            let _ = self.locks.unlock(record);
+            self.held.store(0, Ordering::Release);
+            return Err(Error::TooManyProcesses { limit: self.header.processes });
+        }
+        self.attached.store(taken(record), Ordering::Release);
+        Ok(record)
     }
 
     /// Takes a free record or a dead process's, and its byte lock through `locks`; whether it is a dead one's, which
@@ -184,7 +227,10 @@ impl Participants {
     /// One system call.
     pub(crate) fn is_dead(&self, index: u32) -> bool {
         index < self.header.processes
-            && self.attached_now() != Some(index)
+            // A lock of its own does not stand in a process's way, so it cannot ask about itself; nor may a child that
+            // shares its parent's locks ask about the parent.
+            && self.is_home()
+            && record_in(self.held.load(Ordering::Acquire)) != Some(index)
             && self.record(index).state.load(Ordering::Acquire) == ATTACHED
             && matches!(self.locks.is_locked(index), Ok(false))
     }
@@ -196,22 +242,44 @@ impl Participants {
 
     /// Recovers the process with this record if it is dead; whether it was (and now is not any more).
     pub(crate) fn recover_if_dead(&self, index: u32) -> bool {
-        // Recovery takes locks, and so needs a record.
-        if !self.is_dead(index) || self.process().is_err() {
+        if !self.is_dead(index) {
             return false;
         }
+        if let Some(cleaning) = self.cleaning() {
+            // A step found no slot for this thread: the slots of the dead will do, without the rest of their recovery.
+            return index != cleaning.target && self.free_slots_of_dead(index);
+        }
+        // Recovery takes locks, and so needs a record.
+        let Ok(own) = self.process() else { return false };
         // A lock is its description's, so two threads of this process would both get it.
         let _changing = self.changing();
-        if self.attached_now() == Some(index) || !self.locks.try_lock(index).unwrap_or(false) {
+        if own == index || !self.locks.try_lock(index).unwrap_or(false) {
             return false;
         }
         let dead = self.record(index).state.load(Ordering::Acquire) == ATTACHED;
-        if dead {
-            self.clean(index);
+        let clean = dead && self.clean(index, own);
+        if clean {
             self.give_up(index);
         }
         let _ = self.locks.unlock(index);
-        dead
+        clean
+    }
+
+    /// Frees the slots of the process with this record if it is dead; whether there were any. This thread is in `clean`,
+    /// and so keeps every other one of this process from taking its byte.
+    fn free_slots_of_dead(&self, index: u32) -> bool {
+        if !self.locks.try_lock(index).unwrap_or(false) {
+            return false;
+        }
+        let dead = self.record(index).state.load(Ordering::Acquire) == ATTACHED;
+        let freed = dead && self.free_slots(index);
+        let _ = self.locks.unlock(index);
+        freed
+    }
+
+    fn free_slots(&self, index: u32) -> bool {
+        let slots = (0..self.header.slots).filter_map(|slot| self.slot(slot));
+        slots.filter(|slot| slot.free_if_of(index)).count() != 0
     }
 
     /// Recovers every dead process; how many there were.
@@ -219,20 +287,23 @@ impl Participants {
         (0..self.header.processes).filter(|index| self.recover_if_dead(*index)).count()
     }
 
-    /// Undoes what the dead process with record `index`, whose byte lock the caller holds, has left.
+    /// Undoes what the dead process with record `index`, whose byte lock the caller holds, has left, while this process
+    /// works under record `own`; whether all of it could be undone.
     ///
     /// CRASH recover: every step is idempotent and the record stays attached until all are done, so if this process
     /// dies too, the kernel drops the lock and the next one begins again.
-    fn clean(&self, index: u32) {
-        // The slots first: from then on whatever the dead signed is known to be nobody's, also to the steps.
-        for slot in 0..self.header.slots {
-            if let Some(slot) = self.slot(slot) {
-                slot.free_if_of(index);
+    fn clean(&self, index: u32, own: u32) -> bool {
+        struct Restore(Option<Cleaning>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                let _ = CLEANING.try_with(|cleaning| cleaning.set(self.0));
             }
         }
-        for step in self.steps.get().iter().flat_map(|steps| &steps.recover) {
-            step(index);
-        }
+        // The slots first: from then on whatever the dead signed is known to be nobody's, also to the steps.
+        self.free_slots(index);
+        let cleaning = Some(Cleaning { at: self, own, target: index });
+        let _restore = Restore(CLEANING.try_with(|now| now.replace(cleaning)).ok().flatten());
+        self.steps.get().into_iter().flatten().all(|step| step(index))
     }
 
     /// Frees a record, whose byte lock the caller holds.
@@ -250,20 +321,35 @@ impl Participants {
 
     /// Prepares for a fork: takes a record for the child, its lock through `locks` (the child's own description).
     pub(crate) fn prepare_child(&self, locks: &dyn ByteLocks) -> Option<u32> {
-        self.attached_now()?;
+        let own = self.attached_now()?;
+        let _changing = self.changing();
         let (record, dead) = self.take_record(locks).ok()?;
-        if dead {
-            self.clean(record);
+        if dead && !self.clean(record, own) {
+            let _ = locks.unlock(record);
+            return None;
         }
         Some(record)
     }
 
     /// In the child of a fork: `record` was taken for it by `prepare_child`.
     pub(crate) fn become_child(&self, record: Option<u32>) {
-        match record {
-            Some(record) => self.adopt(record),
-            None => self.attached.store(0, Ordering::Release),
+        let word = record.map_or(0, taken);
+        if let Some(record) = record {
+            self.record(record).pid.store(std::process::id(), Ordering::Relaxed);
         }
+        let generation = registry::fork_generation();
+        self.home.store(generation, Ordering::Relaxed);
+        self.inherited.store(record.is_some(), Ordering::Relaxed);
+        if record.is_none() {
+            self.handles_since.store(generation, Ordering::Relaxed);
+        }
+        self.held.store(word, Ordering::Release);
+        self.attached.store(word, Ordering::Release);
+    }
+
+    /// Whether a handle made under this fork generation is backed by a pin of this process.
+    pub(crate) fn backs(&self, fork_generation: u64) -> bool {
+        fork_generation >= self.handles_since.load(Ordering::Relaxed) && self.attached_now().is_some()
     }
 
     /// The pids of the attached processes by record, as they know themselves.
@@ -276,18 +362,14 @@ impl Participants {
 
     /// Gives this process's record back, when the mapping goes away: nothing of it can be in use any more.
     ///
-    /// Pins and reservations are: their handles keep the mapping. Locks may not be (their guards were leaked); then
-    /// the record is left as a dead process's is, for others to recover.
+    /// Pins and reservations are: their handles keep the mapping. Locks may not be (their guards were leaked), and
+    /// neither may pins inherited from the parent of a fork (their handles were other threads'); then the record is left as a dead process's is, for others to recover.
     fn detach(&self) {
         let Some(index) = self.attached_now() else { return };
         let leaked =
             (0..self.header.slots).filter_map(|slot| self.slot(slot)).any(|slot| slot.is_held_by(index));
-        if !leaked {
-            for slot in 0..self.header.slots {
-                if let Some(slot) = self.slot(slot) {
-                    slot.free_if_of(index);
-                }
-            }
+        if !leaked && !self.inherited.load(Ordering::Relaxed) {
+            self.free_slots(index);
             self.give_up(index);
         }
         // Else the record stays attached without its lock, which is what a dead process looks like.
@@ -309,3 +391,93 @@ impl std::fmt::Debug for Participants {
 }
 
 const _: () = assert!(MAX_PROCESSES <= u16::MAX as usize);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    /// Nobody else holds anything.
+    struct Alone;
+
+    impl ByteLocks for Alone {
+        fn try_lock(&self, _: u32) -> io::Result<bool> {
+            Ok(true)
+        }
+        fn unlock(&self, _: u32) -> io::Result<()> {
+            Ok(())
+        }
+        fn is_locked(&self, _: u32) -> io::Result<bool> {
+            Ok(false)
+        }
+    }
+
+    /// Participants in memory of their own, each record a dead process's.
+    fn among_the_dead() -> Participants {
+        let header = FixedHeader::new(1 << 16, [1; 16], 0);
+        let words = vec![0_u64; header.metadata_bytes() as usize / 8 + 8].leak();
+        let base = NonNull::from(&mut *words).cast::<u8>();
+        // SAFETY: inside the memory.
+        let base = unsafe { base.add(base.align_offset(64)) };
+        // SAFETY: zeroed memory of that size, aligned, which is leaked.
+        let participants = unsafe { Participants::new(base, header, Box::new(Alone)) };
+        for index in 0..header.processes {
+            participants.record(index).state.store(ATTACHED, Ordering::Relaxed);
+        }
+        participants
+    }
+
+    #[test]
+    fn a_dead_process_s_record_is_nobody_s_until_it_is_clean() {
+        let participants = among_the_dead();
+        let (begun, clean) = (&AtomicBool::new(false), &AtomicBool::new(false));
+        let flags = [begun, clean].map(|flag| std::ptr::from_ref(flag).addr());
+        participants.set_steps(vec![Box::new(move |_| {
+            // SAFETY: the flags outlive the threads that run this.
+            let [begun, clean] =
+                flags.map(|at| unsafe { &*std::ptr::with_exposed_provenance::<AtomicBool>(at) });
+            begun.store(true, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(50));
+            clean.store(true, Ordering::SeqCst);
+            true
+        })]);
+        let _ = [begun, clean].map(|flag| std::ptr::from_ref(flag).expose_provenance());
+        std::thread::scope(|scope| {
+            scope.spawn(|| participants.process().unwrap());
+            scope.spawn(|| {
+                while !begun.load(Ordering::SeqCst) {
+                    std::thread::yield_now();
+                }
+                participants.process().unwrap();
+                assert!(clean.load(Ordering::SeqCst), "what this thread does now would be undone");
+            });
+        });
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_cleaned_stays_a_dead_process_s() {
+        let participants = among_the_dead();
+        participants.set_steps(vec![Box::new(|_| false)]);
+        assert!(participants.process().is_err());
+        assert!(participants.attached_now().is_none());
+        assert!(participants.is_dead(0));
+    }
+
+    #[test]
+    fn steps_may_come_back() {
+        let participants = Arc::new(among_the_dead());
+        let again = Arc::downgrade(&participants);
+        participants.set_steps(vec![Box::new(move |dead| {
+            let participants = again.upgrade().unwrap();
+            let own = participants.process().unwrap();
+            assert!(!participants.recover_if_dead(own));
+            participants.recover_all();
+            assert!(participants.is_attached(dead));
+            true
+        })]);
+        let own = participants.process().unwrap();
+        assert!(participants.recover_if_dead(own + 1));
+        assert!(!participants.is_attached(own + 1));
+    }
+}

@@ -44,15 +44,23 @@ impl Slot {
         process(self.word.load(Ordering::Acquire)) == Some(owner) && self.held.load(Ordering::Relaxed) != 0
     }
 
-    /// Frees the slot if it belongs to a thread of `dead`.
-    pub(super) fn free_if_of(&self, dead: u32) {
+    /// Frees the slot if it belongs to a thread of `dead`; whether it did.
+    pub(super) fn free_if_of(&self, dead: u32) -> bool {
         let taken = self.word.load(Ordering::Acquire);
-        if process(taken) == Some(dead) {
-            self.held.store(0, Ordering::Relaxed);
-            let free = word(generation(taken).wrapping_add(1), None);
-            // SYNC slot: Release, so that the next owner finds it empty.
-            let _ = self.word.compare_exchange(taken, free, Ordering::AcqRel, Ordering::Relaxed);
+        if process(taken) != Some(dead) {
+            return false;
         }
+        self.held.store(0, Ordering::Relaxed);
+        let free = word(generation(taken).wrapping_add(1), None);
+        // SYNC slot: Release, so that the next owner finds it empty.
+        self.word.compare_exchange(taken, free, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Gives back a slot whose thread holds nothing.
+    fn give_back(&self) {
+        let taken = self.word.load(Ordering::Relaxed);
+        // SYNC slot: Release, so that the next owner finds it empty.
+        self.word.store(word(generation(taken).wrapping_add(1), None), Ordering::Release);
     }
 }
 
@@ -194,10 +202,18 @@ impl Drop for Attachments {
             if slot.held.load(Ordering::Relaxed) != 0 {
                 continue; // Orphaned: only the death of the process releases what the thread holds.
             }
-            let taken = slot.word.load(Ordering::Relaxed);
-            // SYNC slot: Release, so that the next owner finds it empty.
-            slot.word.store(word(generation(taken).wrapping_add(1), None), Ordering::Release);
+            slot.give_back();
         }
+    }
+}
+
+impl Attachments {
+    fn known(&mut self, participants: &Arc<Participants>) -> Option<SlotHandle> {
+        self.0.retain(|a| a.participants.strong_count() > 0);
+        let fork_generation = registry::fork_generation();
+        let at = Arc::as_ptr(participants);
+        let known = self.0.iter().find(|a| std::ptr::eq(a.at, at) && a.fork_generation == fork_generation)?;
+        Some(known.handle)
     }
 }
 
@@ -227,28 +243,30 @@ fn attach_thread(at: *const u8) -> Result<SlotHandle, LockError> {
     // SAFETY: the caller holds a reference to what stands at `at`, so the mapping and its context live.
     let context: &Context = unsafe { &*context };
     let participants: &Arc<Participants> = context.upper::<Arc<Participants>>().ok_or(LockError::ReadOnly)?;
-    let handle = ATTACHMENTS
-        .try_with(|attachments| {
-            let mut attachments = attachments.borrow_mut();
-            attachments.0.retain(|a| a.participants.strong_count() > 0);
-            let fork_generation = registry::fork_generation();
-            let known = attachments.0.iter().find(|a| {
-                std::ptr::eq(a.at, Arc::as_ptr(participants)) && a.fork_generation == fork_generation
-            });
-            if let Some(known) = known {
-                return Ok(known.handle);
-            }
+    let known = || ATTACHMENTS.try_with(|attachments| attachments.borrow_mut().known(participants));
+    let handle = match known() {
+        Ok(Some(known)) => known,
+        Ok(None) => {
+            // Nothing is borrowed meanwhile: it may recover the dead, which takes locks, and so comes back here.
             let handle = take_slot(participants)?;
-            attachments.0.push(Attachment {
-                participants: Arc::downgrade(participants),
-                at: Arc::as_ptr(participants),
-                fork_generation,
-                handle,
-            });
-            Ok(handle)
-        })
+            if let Ok(Some(known)) = known() {
+                handle.slot().give_back();
+                known
+            } else {
+                let _ = ATTACHMENTS.try_with(|attachments| {
+                    attachments.borrow_mut().0.push(Attachment {
+                        participants: Arc::downgrade(participants),
+                        at: Arc::as_ptr(participants),
+                        fork_generation: registry::fork_generation(),
+                        handle,
+                    });
+                });
+                handle
+            }
+        }
         // The thread is exiting and its slots are given back: take one that the process's death will free.
-        .unwrap_or_else(|_| take_slot(participants))?;
+        Err(_) => take_slot(participants)?,
+    };
     registry::remember_slot(at, handle.0.as_ptr().cast());
     Ok(handle)
 }

@@ -45,9 +45,10 @@ struct Prepared {
 
 /// What the forking thread holds from `prepare` to `parent` or `child`.
 struct Forking {
-    prepared: Vec<Prepared>,
+    // Before `prepared`: its handle to a mapping may be the last by now, and unmapping takes the registry's lock.
     _registry: MutexGuard<'static, ()>,
     _segments: MutexGuard<'static, Vec<Weak<Inner>>>,
+    prepared: Vec<Prepared>,
 }
 
 thread_local! {
@@ -56,24 +57,45 @@ thread_local! {
 
 extern "C" fn prepare() {
     let segments = SEGMENTS.lock().unwrap_or_else(|e| e.into_inner());
-    let live: Vec<Arc<Inner>> = segments.iter().filter_map(Weak::upgrade).collect();
-    let prepared = live.into_iter().map(prepare_one).collect();
-    let forking = Forking { prepared, _registry: registry::hold(), _segments: segments };
+    let live = segments.iter().filter_map(Weak::upgrade);
+    // All records first: recovering a dead one takes the segment's lock, whose holder may wait for what is held below.
+    let mut prepared: Vec<Prepared> = live.map(with_record).collect();
+    // Another thread may be inside these; in the child it would never leave. In this order: whoever is inside the
+    // first may wait for the segment's lock, whose holder may want the second and then the third, by another mapping.
+    for p in &mut prepared {
+        p.hold(|inner| inner.participants.hold());
+    }
+    for p in &mut prepared {
+        p.hold(|inner| inner.directory.hold());
+    }
+    for p in &prepared {
+        p.inner.directory.freeze(p.child.as_ref().map(|(record, _)| *record));
+    }
+    let forking = Forking { _registry: registry::hold(), _segments: segments, prepared };
     let _ = FORKING.try_with(|slot| slot.borrow_mut().replace(forking));
 }
 
-fn prepare_one(inner: Arc<Inner>) -> Prepared {
+fn with_record(inner: Arc<Inner>) -> Prepared {
     let child = inner.file.storage().for_child().ok().and_then(|own| {
         let record = inner.participants.prepare_child(&own)?;
-        inner.directory.pin_all_for(record);
         Some((record, own))
     });
-    // Another thread may be inside these; in the child it would never leave.
-    let guards = [inner.participants.hold(), inner.directory.hold()];
-    // SAFETY: only the lifetime changes; `inner` is kept beside the guards and dropped after them.
-    let _held =
-        guards.map(|guard| unsafe { mem::transmute::<MutexGuard<'_, ()>, MutexGuard<'static, ()>>(guard) });
-    Prepared { _held: _held.into(), child, inner }
+    Prepared { _held: Vec::new(), child, inner }
+}
+
+impl Prepared {
+    fn hold(&mut self, lock: impl FnOnce(&Inner) -> MutexGuard<'_, ()>) {
+        let guard = lock(&self.inner);
+        // SAFETY: only the lifetime changes; `inner` is kept beside the guards and dropped after them.
+        let guard = unsafe { mem::transmute::<MutexGuard<'_, ()>, MutexGuard<'static, ()>>(guard) };
+        self._held.push(guard);
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        self.inner.directory.thaw();
+    }
 }
 
 extern "C" fn parent() {
@@ -82,18 +104,45 @@ extern "C" fn parent() {
 }
 
 extern "C" fn child() {
+    registry::begin_child();
     let Ok(Some(forking)) = FORKING.try_with(|slot| slot.borrow_mut().take()) else { return };
     for Prepared { child, inner, .. } in &forking.prepared {
-        inner.directory.settle_child();
         match child {
             Some((record, own)) if inner.file.storage().adopt(own).is_ok() => {
+                inner.directory.settle_child(true);
                 inner.participants.become_child(Some(*record));
             }
             _ => {
+                inner.directory.settle_child(false);
                 // The parent's description must not be kept: it would keep the parent alive for others.
                 let _ = inner.file.storage().renew();
                 inner.participants.become_child(None);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Segment;
+
+    #[test]
+    fn the_last_handle_may_go_while_a_fork_is_under_way() {
+        let segment = Segment::anonymous().size(1 << 20).create().unwrap();
+        let at_work = std::thread::spawn(move || {
+            let prepared = vec![Prepared { _held: Vec::new(), child: None, inner: segment.inner.clone() }];
+            let segments = SEGMENTS.lock().unwrap_or_else(|e| e.into_inner());
+            let forking = Forking { _registry: registry::hold(), _segments: segments, prepared };
+            // As another thread may, between `prepare` and `parent`.
+            drop(segment);
+            drop(forking);
+        });
+        let start = std::time::Instant::now();
+        while !at_work.is_finished() {
+            assert!(start.elapsed().as_secs() < 20, "the registry's lock is taken twice");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        at_work.join().unwrap();
     }
 }

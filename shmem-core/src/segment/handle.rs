@@ -8,6 +8,7 @@ use crate::access::Access;
 use crate::error::Result;
 use crate::layout::ShmSafe;
 use crate::layout::init::{Init, replace};
+use crate::mapping::registry;
 use std::fmt;
 use std::ops::Deref;
 use std::ptr::NonNull;
@@ -43,6 +44,7 @@ impl<T: ShmSafe> Object for [T] {}
 pub struct Root<T: Object + ?Sized> {
     at: NonNull<T>,
     inner: Arc<Inner>,
+    fork_generation: u64,
     number: u32,
 }
 
@@ -105,7 +107,7 @@ impl<T: ShmSafe> Root<[T]> {
 impl<T: Object + ?Sized> Root<T> {
     #[inline]
     fn with(inner: &Arc<Inner>, number: u32, at: NonNull<T>) -> Self {
-        Root { at, inner: inner.clone(), number }
+        Root { at, inner: inner.clone(), fork_generation: registry::fork_generation(), number }
     }
 
     /// The segment the object stands in.
@@ -121,18 +123,28 @@ impl<T: Object + ?Sized> Root<T> {
     pub(super) fn number(&self) -> u32 {
         self.number
     }
+
+    /// Whether this handle is of this process: the child of a fork has its own pins on what it inherited, so it is,
+    /// unless the child could get none.
+    fn is_ours(&self) -> bool {
+        self.inner.participants.backs(self.fork_generation)
+    }
 }
 
 impl<T: Object + ?Sized> Clone for Root<T> {
     fn clone(&self) -> Self {
-        self.inner.directory.repin(self.number);
-        Root { at: self.at, inner: self.inner.clone(), number: self.number }
+        if self.is_ours() {
+            self.inner.directory.repin(self.number);
+        }
+        Root { inner: self.inner.clone(), ..*self }
     }
 }
 
 impl<T: Object + ?Sized> Drop for Root<T> {
     fn drop(&mut self) {
-        self.inner.directory.let_go::<T::Element>(self.number);
+        if self.is_ours() {
+            self.inner.directory.let_go::<T::Element>(self.number);
+        }
     }
 }
 
@@ -192,7 +204,9 @@ impl<T: ShmSafe> Owned<T> {
 
 impl<T: ShmSafe> Drop for Owned<T> {
     fn drop(&mut self) {
-        self.root.inner.directory.unlink_anonymous(self.root.number());
+        if self.root.is_ours() {
+            self.root.inner.directory.unlink_anonymous(self.root.number());
+        }
     }
 }
 

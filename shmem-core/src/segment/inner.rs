@@ -12,7 +12,7 @@ use crate::heap::{Heap, HeapStats};
 use crate::layout::{Init, ShmSafe, StoredType};
 use crate::mapping::registry::{self, Registration};
 use crate::mapping::{ChildLocks, CreateSpec, MappedFile, Place, Want, remove};
-use crate::participant::{ByteLocks, Participants, Steps};
+use crate::participant::{ByteLocks, Participants};
 use crate::primitive::Ordering;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -95,11 +95,9 @@ impl Inner {
         let context = Arc::new(context);
         let directory = Directory::new(context.clone(), participants.clone(), &header);
         let directory = Arc::new(directory.map_err(|e| damaged(&file, e))?);
-        let (recoverer, attacher) = (Arc::downgrade(&directory), Arc::downgrade(&directory));
-        participants.set_steps(Steps {
-            recover: vec![Box::new(move |dead| recoverer.upgrade().iter().for_each(|d| d.recover(dead)))],
-            attach: vec![Box::new(move |own| attacher.upgrade().iter().for_each(|d| d.pin_all_for(own)))],
-        });
+        let recoverer = Arc::downgrade(&directory);
+        let recover = move |dead| recoverer.upgrade().is_some_and(|directory| directory.recover(dead));
+        participants.set_steps(vec![Box::new(recover)]);
         let Some(registration) = registry::register(&context) else {
             // The kernel gave out a range that is mapped already: not possible while the registry is right.
             return Err(OpenError::NoAddressSpace { name: file.name(), wanted_bytes: header.end });

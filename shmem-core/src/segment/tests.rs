@@ -399,3 +399,210 @@ fn every_live_block_is_somebodys() {
     }
     Account::of(&s).balances();
 }
+
+#[test]
+fn a_late_reaper_leaves_the_next_object_alone() {
+    use super::directory::test_support::late_reap;
+    let s = segment();
+    let old = s.construct::<u64>("old", 7).unwrap();
+    // As a thread that let go of `old` and was then held up, while others made another object of its entry.
+    let late = late_reap(&s.inner.directory, old.number());
+    assert!(s.destroy::<u64>("old").unwrap());
+    drop(old);
+    let new = s.construct::<ShmHashMap<u64, u64>>("new", ShmHashMap::new()).unwrap();
+    assert_eq!(late.number(), new.number());
+    late.on_unlinked();
+    drop(new);
+    sound(&s);
+}
+
+#[test]
+fn a_reservation_of_the_dead_does_not_keep_its_name() {
+    let s = segment();
+    let other = Segment::from_fd(&s).unwrap();
+    s.construct::<u64>("keep", 1).unwrap();
+    let pid = {
+        // SAFETY: the child constructs and exits at once.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            let _ = s.construct_slice::<u64, u64>("name", 1, |_| {
+                // SAFETY: dies in the middle of the construction.
+                unsafe { libc::_exit(0) }
+            });
+        }
+        pid
+    };
+    let mut status = 0;
+    // SAFETY: the child just forked.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    assert_eq!(*other.find_or_construct::<u64>("name", 5).unwrap(), 5);
+    assert_eq!(*s.find::<u64>("name").unwrap().unwrap(), 5);
+    sound(&s);
+}
+
+#[test]
+fn a_reader_that_cannot_lock_does_not_wait_for_the_dead() {
+    let name = unique("read-only");
+    let _remove = RemoveOnDrop::shared(&name).unwrap();
+    let s = Segment::shared(&name).size(1 << 20).create().unwrap();
+    s.construct::<u64>("here", 7).unwrap();
+    super::directory::test_support::die_moving(&s.inner.directory);
+    let reader = Segment::shared(&name).open_read_only().unwrap();
+    assert_eq!(reader.read::<u64>("here").unwrap(), Some(7));
+    assert_eq!(reader.read::<u64>("absent").unwrap(), None);
+}
+
+#[test]
+fn a_raw_fork_does_not_take_its_parent_for_dead() {
+    let s = segment();
+    let lock = s.construct::<ShmMutex<u64>>("lock", ShmMutex::new(1)).unwrap();
+    let guard = lock.lock().unwrap();
+    // The system call alone, without the C library's handlers.
+    // SAFETY: the child looks for the dead, which allocates nothing, and exits.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+    if pid == 0 {
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(s.recover() as i32) };
+    }
+    let mut status = -1;
+    // SAFETY: the child just made.
+    assert_eq!(i64::from(unsafe { libc::waitpid(pid as i32, &raw mut status, 0) }), pid);
+    assert_eq!(status, 0);
+    drop(guard);
+    assert_eq!(*lock.lock().unwrap(), 1, "nobody took it, nobody poisoned it");
+    sound(&s);
+}
+
+#[test]
+fn no_first_pin_while_a_fork_is_under_way() {
+    let s = segment();
+    drop(s.construct::<u64>("n", 7).unwrap());
+    s.inner.directory.freeze(None);
+    let found = &std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let n = s.find::<u64>("n").unwrap().unwrap();
+            found.store(true, Ordering::SeqCst);
+            assert_eq!(*n, 7);
+        });
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        assert!(!found.load(Ordering::SeqCst), "the child would have this handle without a pin");
+        s.inner.directory.thaw();
+    });
+}
+
+#[test]
+fn a_child_holds_what_it_inherits() {
+    let s = segment();
+    let lock = s.construct::<ShmMutex<u64>>("lock", ShmMutex::new(1)).unwrap();
+    let n = s.construct::<u64>("n", 7).unwrap();
+    let guard = lock.lock().unwrap();
+    let in_child = || {
+        assert!(s.destroy::<u64>("n").unwrap());
+        let copy = n.clone();
+        drop(guard);
+        assert_eq!(lock.try_lock().unwrap_err(), LockError::WouldBlock, "it is the parent's");
+        drop(copy);
+        assert_eq!(*n, 7);
+    };
+    // SAFETY: the child uses the segment and exits.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let ok = std::panic::catch_unwind(std::panic::AssertUnwindSafe(in_child)).is_ok();
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(i32::from(!ok)) };
+    }
+    let mut status = -1;
+    // SAFETY: the child just forked.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    assert_eq!(status, 0);
+    assert_eq!(*n, 7);
+    assert!(s.find::<u64>("n").unwrap().is_none());
+    s.recover();
+    sound(&s);
+}
+
+#[test]
+fn an_initialiser_that_forks_is_the_parents() {
+    let s = segment();
+    let parent = std::process::id();
+    let mut pid = 0;
+    let construct = || {
+        s.construct_slice::<u64, u64>("n", 2, |i| {
+            if i == 1 {
+                // SAFETY: the child returns from here, to the `catch_unwind` below, and exits.
+                pid = unsafe { libc::fork() };
+            }
+            i as u64
+        })
+    };
+    let built = std::panic::catch_unwind(std::panic::AssertUnwindSafe(construct));
+    if std::process::id() != parent {
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(i32::from(built.is_ok())) };
+    }
+    let mut status = -1;
+    // SAFETY: the child just forked.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    assert_eq!(status, 0, "the child panics, and gives nothing back");
+    let n = built.unwrap().unwrap();
+    assert_eq!(n[..], [0, 1]);
+    assert_eq!(s.find_slice::<u64>("n").unwrap().unwrap()[..], [0, 1]);
+    s.recover();
+    sound(&s);
+}
+
+#[test]
+fn a_mutex_that_a_dead_process_holds_can_be_destroyed() {
+    type Words = ShmMutex<ShmHashMap<u64, u64>>;
+    let s = segment();
+    let one_life = || {
+        let lock = s.construct::<Words>("lock", ShmMutex::new(ShmHashMap::new())).unwrap();
+        lock.lock().unwrap().view().insert(1, 2).unwrap();
+        // SAFETY: the child locks and exits.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            let _guard = lock.lock();
+            // SAFETY: ends the child, the lock held.
+            unsafe { libc::_exit(0) };
+        }
+        let mut status = -1;
+        // SAFETY: the child just forked.
+        assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+        s.recover();
+        assert!(s.destroy::<Words>("lock").unwrap());
+        drop(lock);
+        s.used()
+    };
+    let first = one_life();
+    assert_eq!([one_life(), one_life()], [first; 2], "nothing is leaked");
+    sound(&s);
+}
+
+#[test]
+fn what_a_dead_holder_damaged_is_not_dropped() {
+    type Flag = ShmMutex<bool>;
+    let s = segment();
+    let lock = s.construct::<Flag>("lock", ShmMutex::new(true)).unwrap();
+    let at = {
+        let mut guard = lock.lock().unwrap();
+        &raw mut *guard
+    };
+    // SAFETY: the child locks, damages the value and exits.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let _guard = lock.lock();
+        // SAFETY: as above.
+        unsafe {
+            at.cast::<u8>().write_volatile(7);
+            libc::_exit(0);
+        }
+    }
+    let mut status = -1;
+    // SAFETY: the child just forked.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    s.recover();
+    // SAFETY: valid, and nobody else uses it.
+    assert!(unsafe { <Flag as crate::layout::ShmSafe>::lock_held(&raw const *lock) });
+    assert!(lock.is_poisoned());
+}

@@ -136,6 +136,34 @@ impl<T: ShmSafe> ShmMutex<T> {
         self.lock.poison().is_some()
     }
 
+    /// Whether it is free, and what it protects fit to be moved or dropped: what a dead holder left is walked first, as
+    /// by [`lock_poisoned`](Self::lock_poisoned). Only for a caller with exclusive access.
+    fn may_go(&self) -> bool {
+        if self.is_held_by_living() {
+            return false;
+        }
+        let by_death = self.lock.poison() == Some(LockError::Poisoned { by_death: true });
+        if !by_death || T::ANY_BITS {
+            return true;
+        }
+        // SAFETY: the mapping, or what the mutex stands in for now, outlives `self`.
+        let mut visitor = Visitor::new(unsafe { registry::access_of(self) });
+        // SAFETY: the value is readable, and the caller's alone.
+        unsafe { visitor.walk(self.value.get().cast_const(), 1) };
+        visitor.findings().is_empty()
+    }
+
+    /// Whether anybody holds it. A dead holder's lock is freed, poisoned. Only for a caller with exclusive access.
+    fn is_held_by_living(&self) -> bool {
+        if !self.lock.is_held() {
+            return false;
+        }
+        let Some(context) = registry::context_at(ptr::from_ref(self).cast()) else { return true };
+        // SAFETY: `self` stands in the mapping, so the mapping and its context live.
+        let participants = unsafe { &*context }.upper::<Arc<Participants>>();
+        participants.is_none_or(|participants| self.lock.is_held_by_living(participants))
+    }
+
     fn acquire(&self, slot: &SlotHandle, patience: Patience) -> Result<Acquired, LockError> {
         let context = registry::context_at(ptr::from_ref(self).cast()).ok_or(LockError::ReadOnly)?;
         // SAFETY: `self` stands in the mapping, so the mapping and its context live.
@@ -244,7 +272,9 @@ unsafe impl<T: ShmSafe> ShmSafe for ShmMutex<T> {
 
     unsafe fn lock_held(this: *const Self) -> bool {
         // SAFETY: valid by the caller.
-        unsafe { (*this).lock.is_held() || T::lock_held((*this).value.get()) }
+        let mutex = unsafe { &*this };
+        // SAFETY: likewise.
+        !mutex.may_go() || unsafe { T::lock_held(mutex.value.get()) }
     }
 }
 
@@ -272,11 +302,7 @@ impl<'a, T: ShmSafe> MutexGuard<'a, T> {
     fn new(mutex: &'a ShmMutex<T>, slot: SlotHandle, poisoned: bool) -> Self {
         let poisoned = if poisoned { STAYS_POISONED } else { 0 };
         let panicking = if std::thread::panicking() { WAS_PANICKING } else { 0 };
-        MutexGuard {
-            mutex,
-            slot: TaggedSlot::new(slot, poisoned | panicking),
-            _not_send: PhantomData,
-        }
+        MutexGuard { mutex, slot: TaggedSlot::new(slot, poisoned | panicking), _not_send: PhantomData }
     }
 
     #[inline]
@@ -460,10 +486,12 @@ impl<T: ShmSafe> MutexMut<'_, T> {
     /// leaked).
     pub fn get(&mut self) -> Result<T::Mut<'_>, LockError> {
         // SAFETY: valid and exclusively ours.
-        let lock = unsafe { &self.at.as_ref().lock };
-        match lock.poison() {
+        let mutex = unsafe { self.at.as_ref() };
+        if mutex.is_held_by_living() {
+            return Err(LockError::WouldBlock);
+        }
+        match mutex.lock.poison() {
             Some(poisoned) => Err(poisoned),
-            None if lock.is_held() => Err(LockError::WouldBlock),
             // SAFETY: valid, and nobody else can reach or hold it.
             None => Ok(unsafe { T::view(self.value(), self.access) }),
         }
@@ -476,10 +504,11 @@ impl<T: ShmSafe> MutexMut<'_, T> {
     /// stays.
     pub fn set(&mut self, init: impl Init<T>) -> Result<()> {
         // SAFETY: valid and exclusively ours.
-        let lock = unsafe { &self.at.as_ref().lock };
-        if lock.is_held() {
+        let mutex = unsafe { self.at.as_ref() };
+        if mutex.is_held_by_living() {
             return Err(Error::LockHeld);
         }
+        let lock = &mutex.lock;
         if lock.poison().is_none() {
             // SAFETY: the value is valid and exclusively ours.
             return unsafe { replace(self.value(), init, self.access) };

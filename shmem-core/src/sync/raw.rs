@@ -212,6 +212,17 @@ impl RawLock {
         self.word.load(Ordering::Relaxed) & OWNER != 0
     }
 
+    /// Whether the lock is held by the living; a dead owner's is freed, poisoned. For a caller with exclusive access to
+    /// what the lock stands in.
+    #[cold]
+    pub(crate) fn is_held_by_living(&self, participants: &Participants) -> bool {
+        let now = self.word.load(Ordering::Relaxed);
+        if now & OWNER != 0 {
+            self.take_from_dead(now, participants);
+        }
+        self.is_held()
+    }
+
     /// Whether the lock is poisoned.
     pub(crate) fn poison(&self) -> Option<LockError> {
         let poisoned = self.word.load(Ordering::Relaxed) & POISON != 0;

@@ -10,8 +10,14 @@
 //! | `FREEING` | being dropped by `agent` | `FREE` |
 //! | `ORPHAN` | nobody pins it and its type was not at hand | `FREEING`, by whoever next works with that type |
 //!
-//! Bit 3 of the state word says that somebody sleeps until a reservation ends. The bits above are a generation, raised
-//! whenever an entry becomes `FREE`.
+//! | bits of the state word | meaning |
+//! |---|---|
+//! | 0–2 | the phase |
+//! | 3 | somebody sleeps until a reservation ends |
+//! | 4–12 | the agent: process record + 1 of whoever constructs or frees the object, else 0 |
+//! | 13–31 | a generation, raised whenever an entry becomes `FREE` |
+//!
+//! Phase and agent change together: whoever is to undo an agent's work after its death always finds whose it was.
 
 use crate::primitive::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::futex;
@@ -39,8 +45,7 @@ pub(super) struct Entry {
     pub(super) count: AtomicU64,
     /// The name's length in bytes.
     pub(super) name_len: AtomicU32,
-    /// Process record + 1 of whoever constructs or frees it.
-    pub(super) agent: AtomicU32,
+    pub(super) _zero: u32,
     /// Where a name that is not inline stands, 0 if it is.
     pub(super) name_at: AtomicU64,
     /// A bit for each process that pins the object.
@@ -53,7 +58,7 @@ pub(super) struct Entry {
     pub(super) element_align: AtomicU32,
     /// Owner word of the thread that constructs it.
     pub(super) constructor: AtomicU32,
-    pub(super) _zero: u64,
+    pub(super) _zero_too: u64,
 }
 
 const _: () = assert!(size_of::<Entry>() == 192 && align_of::<Entry>() == 64);
@@ -92,6 +97,11 @@ impl ObjectKind {
 
 /// The bit of a state word that asks for a wake-up.
 const SLEEPERS: u32 = 1 << 3;
+const AGENT_SHIFT: u32 = 4;
+const GENERATION_SHIFT: u32 = 13;
+const AGENT: u32 = (1 << GENERATION_SHIFT) - (1 << AGENT_SHIFT);
+
+const _: () = assert!(super::MAX_PROCESSES < 1 << (GENERATION_SHIFT - AGENT_SHIFT));
 
 /// See the [table](self).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +118,7 @@ pub(super) enum Phase {
 const PHASES: [Phase; 6] =
     [Phase::Free, Phase::Reserved, Phase::Live, Phase::Unlinked, Phase::Freeing, Phase::Orphan];
 
-/// A state word: phase and generation.
+/// A state word: phase, agent and generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct State(pub(super) u32);
 
@@ -122,10 +132,25 @@ impl State {
         self.0 & 7 == phase as u32
     }
 
-    /// The same generation in another phase, nobody asleep; freeing begins a new generation.
+    /// The same generation in another phase, without an agent, nobody asleep; freeing begins a new generation.
     pub(super) fn to(self, phase: Phase) -> State {
-        let generation = if phase == Phase::Free { (self.0 >> 4).wrapping_add(1) } else { self.0 >> 4 };
-        State(generation << 4 | phase as u32)
+        let raised = u32::from(phase == Phase::Free) << GENERATION_SHIFT;
+        State(((self.0 >> GENERATION_SHIFT) << GENERATION_SHIFT).wrapping_add(raised) | phase as u32)
+    }
+
+    /// As [`to`](Self::to), by the process with this record.
+    pub(super) fn by(self, phase: Phase, process: u32) -> State {
+        State(self.to(phase).0 | (process + 1) << AGENT_SHIFT)
+    }
+
+    /// The record of the process that constructs or frees the object.
+    pub(super) fn agent(self) -> Option<u32> {
+        ((self.0 & AGENT) >> AGENT_SHIFT).checked_sub(1)
+    }
+
+    /// Whether both are of one object's life.
+    pub(super) fn same_life(self, other: State) -> bool {
+        self.0 >> GENERATION_SHIFT == other.0 >> GENERATION_SHIFT
     }
 
     /// The same, with somebody asleep.
@@ -140,15 +165,13 @@ impl Entry {
         State(self.state.load(Ordering::SeqCst))
     }
 
-    /// Goes from `from` to `phase` if nobody else changed it.
-    pub(super) fn advance(&self, from: State, phase: Phase) -> bool {
-        self.state.compare_exchange(from.0, from.to(phase).0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+    /// Goes from `from` to `next` if nobody else changed it.
+    pub(super) fn advance(&self, from: State, next: State) -> bool {
+        self.state.compare_exchange(from.0, next.0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
 
-    /// Ends a reservation or a life: goes to `phase`, whatever the entry is in, and wakes whoever sleeps on it. The
-    /// caller alone may do so.
-    pub(super) fn settle(&self, phase: Phase) {
-        let next = self.state().to(phase);
+    /// Goes to `next`, whatever the entry is in, and wakes whoever sleeps on it. The caller alone may do so.
+    pub(super) fn settle(&self, next: State) {
         // SYNC publish: SeqCst, pairs with the loads in `state`; a swap, to learn of sleepers without missing one.
         if self.state.swap(next.0, Ordering::SeqCst) & SLEEPERS != 0 {
             futex::wake(&self.state, u32::MAX);
@@ -163,5 +186,30 @@ impl Entry {
     /// The word and bit for a process.
     pub(super) fn pin_bit(&self, process: u32) -> (&AtomicU64, u64) {
         (&self.pins[process as usize / 64 % 4], 1 << (process % 64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phase_agent_and_generation_do_not_disturb_each_other() {
+        let born = State(0x1_2345 << GENERATION_SHIFT);
+        assert_eq!(born.agent(), None);
+        for process in [0, 7, 255] {
+            let reserved = born.by(Phase::Reserved, process).with_sleepers();
+            assert!(reserved.is(Phase::Reserved) && reserved.same_life(born));
+            assert_eq!(reserved.agent(), Some(process));
+            let live = reserved.to(Phase::Live);
+            assert_eq!((live.phase(), live.agent()), (Some(Phase::Live), None));
+            assert!(live.same_life(born));
+            let freeing = live.by(Phase::Freeing, process);
+            assert_eq!(freeing.agent(), Some(process));
+            let free = freeing.to(Phase::Free);
+            assert!(!free.same_life(born) && free.agent().is_none());
+            assert_eq!(free.0, 0x1_2346 << GENERATION_SHIFT);
+        }
+        assert_eq!(State(u32::MAX).to(Phase::Free), State(0), "generations wrap");
     }
 }

@@ -26,6 +26,7 @@ use crate::layout::init::{Init, Partial};
 use crate::layout::{
     Fingerprint, ShmHasher, ShmSafe, TypeInfo, any_lock_held, describe_stored, first_difference, from_halves,
 };
+use crate::mapping::registry;
 use crate::mapping::superblock::{DIRECTORY_AT, FixedHeader};
 use crate::participant::{MAX_PROCESSES, Owner, Participants, SlotHandle, current_owner};
 use crate::primitive::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -39,6 +40,9 @@ use std::collections::HashSet;
 use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+
+/// How often a reader that cannot lock looks into an index that is being changed, before it looks at every entry.
+const MISSES: u32 = 64;
 
 /// Entries in the first chunk; each further one has twice as many.
 const FIRST_CHUNK: usize = 16;
@@ -403,40 +407,43 @@ impl Directory {
     fn lock(&self) -> Result<Locked<'_>> {
         let slot = current_owner(self.header())?;
         let raw = &self.header().lock;
-        if !raw.lock_fast(&slot) {
-            let acquired = raw.lock_slow(&slot, Patience::Forever, &self.participants)?;
-            if acquired != Acquired::Clean {
-                self.repair();
-                raw.clear_poison();
-            }
+        let clean = raw.lock_fast(&slot)
+            || raw.lock_slow(&slot, Patience::Forever, &self.participants)? == Acquired::Clean;
+        let locked = Locked { lock: raw, slot, panicking: std::thread::panicking() };
+        if !clean {
+            self.repair();
+            raw.clear_poison();
         }
-        Ok(Locked { lock: raw, slot, panicking: std::thread::panicking() })
+        Ok(locked)
     }
 
     /// Makes good what a dead holder of the lock left. The entries are the truth; everything else follows.
     fn repair(&self) {
         self.rebuild();
-        let used =
-            (0..self.high()).filter_map(|n| self.entry(n)).filter(|e| !e.state().is(Phase::Free)).count();
-        self.header().used.store(used as u32, Ordering::Relaxed);
+        let count = |counts: fn(State) -> bool| {
+            (0..self.high()).filter_map(|n| self.entry(n)).filter(|e| counts(e.state())).count() as u32
+        };
+        self.header().used.store(count(|state| !state.is(Phase::Free)), Ordering::Relaxed);
     }
 
     /// Undoes what a dead process left in the directory: its pins, its reservations, its half-done frees.
-    pub(crate) fn recover(&self, dead: u32) {
+    /// Whether all of it could be undone: for its reservations this thread needs a slot.
+    pub(crate) fn recover(&self, dead: u32) -> bool {
+        let mut done = true;
         for number in 0..self.high() {
             let Some(entry) = self.entry(number) else { continue };
             let (word, bit) = entry.pin_bit(dead);
             word.fetch_and(!bit, Ordering::SeqCst);
             let state = entry.state();
-            let of_dead = entry.agent.load(Ordering::Relaxed) == dead + 1;
+            let of_dead = state.agent() == Some(dead);
             match state.phase() {
-                Some(Phase::Reserved) if of_dead => self.roll_back(number, entry),
+                Some(Phase::Reserved) if of_dead => done &= self.roll_back(number, entry),
                 // Its drop ran half-way: the object is leaked, never dropped twice.
                 Some(Phase::Freeing) if of_dead => self.release(number, entry),
                 Some(Phase::Live)
                     if entry.kind.load(Ordering::Relaxed) & 0xFF == 3
                         && !entry.is_pinned()
-                        && entry.advance(state, Phase::Unlinked) =>
+                        && entry.advance(state, state.to(Phase::Unlinked)) =>
                 {
                     self.reap_if_free(number, entry, None);
                 }
@@ -444,20 +451,20 @@ impl Directory {
                 _ => {}
             }
         }
+        done
     }
 
     /// Takes back a reservation. The object's block, if there is one yet, is freed; what a half-built value owned
-    /// was dropped by its initialiser, or is leaked if that died.
-    fn roll_back(&self, number: u32, entry: &Entry) {
-        let lock = self.lock();
-        let state = entry.state();
-        if !state.is(Phase::Reserved) {
-            return;
+    /// was dropped by its initialiser, or is leaked if that died. `false` if the directory cannot be locked.
+    fn roll_back(&self, number: u32, entry: &Entry) -> bool {
+        let Ok(_lock) = self.lock() else { return false };
+        if entry.state().is(Phase::Reserved) {
+            // All under the lock: an index made anew meanwhile would have the name again.
+            self.remove(entry.hash.load(Ordering::Relaxed), number);
+            self.free_object_block(entry);
+            self.release(number, entry);
         }
-        self.remove(entry.hash.load(Ordering::Relaxed), number);
-        drop(lock);
-        self.free_object_block(entry);
-        self.release(number, entry);
+        true
     }
 
     /// Makes an entry free and wakes whoever waits for it.
@@ -471,10 +478,11 @@ impl Directory {
             // SAFETY: allocated for this name with this length; nobody reads an entry that is neither pinned nor named.
             unsafe { self.access().deallocate(block, Layout::from_size_align_unchecked(len, 1)) };
         }
-        entry.agent.store(0, Ordering::Relaxed);
-        self.header().used.fetch_sub(1, Ordering::Relaxed);
         self.header().free.store(number, Ordering::Relaxed);
-        entry.settle(Phase::Free);
+        // CRASH release: until this store the entry is its agent's, and recovery comes here again; a death behind it
+        // leaves `used` too high, and so an entry unused until the next repair.
+        entry.settle(entry.state().to(Phase::Free));
+        self.header().used.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn element_layout(&self, entry: &Entry) -> Option<(Layout, u64)> {
@@ -526,8 +534,10 @@ impl Directory {
             let state = entry.state();
             let same = [0, 1].map(|i| entry.fingerprint[i].load(Ordering::Relaxed)) == wanted;
             if state.is(Phase::Orphan) && same && self.is_in_block::<T>(entry) {
-                self.header().orphans.fetch_sub(1, Ordering::Relaxed);
-                self.reap(number, entry, state, drop_elements::<T>);
+                // Counted after, and by one alone.
+                if self.reap(number, entry, state, drop_elements::<T>) {
+                    self.header().orphans.fetch_sub(1, Ordering::Relaxed);
+                }
             }
         }
     }
@@ -653,15 +663,21 @@ impl Directory {
     /// A copy of the object called `key`, taken without pinning it: for mappings that cannot be written.
     pub(crate) fn copy<T: ShmSafe + Copy>(&self, key: &Key<'_>) -> Result<Option<T>> {
         let hash = key.hash(self.context.hash_seed());
+        let mut misses = 0;
         loop {
             let sequence = self.header().sequence.load(Ordering::Acquire);
-            let Some(table) = self.checked_table()? else { return Ok(None) };
-            let found = self.probe(table, hash, |number| {
+            let look = |number| {
                 let entry = self.entry(number)?;
                 let state = entry.state();
                 let live = state.is(Phase::Live) && self.is_named(entry, key, hash);
                 live.then(|| self.copy_entry::<T>(entry, state, key))
-            });
+            };
+            let found = match self.checked_table()? {
+                // A dead process may have left the index half moved, and this one cannot mend it. The entries are whole.
+                _ if misses >= MISSES => (0..self.high()).find_map(look),
+                Some(table) => self.probe(table, hash, look),
+                None => None,
+            };
             match found {
                 // It went while it was being copied; perhaps another has the name by now.
                 Some(Ok(None)) => {}
@@ -669,9 +685,11 @@ impl Directory {
                 None => {
                     std::sync::atomic::fence(Ordering::Acquire);
                     let now = self.header().sequence.load(Ordering::Relaxed);
-                    if now == sequence && now & 1 == 0 {
+                    let undisturbed = now == sequence && now & 1 == 0;
+                    if undisturbed || misses >= MISSES {
                         return Ok(None);
                     }
+                    misses += 1;
                     std::thread::yield_now();
                 }
             }
@@ -738,7 +756,6 @@ impl Directory {
                 Some((_, _, state)) if state.is(Phase::Live) => {}
                 Some((_, entry, state)) => {
                     let constructor = entry.constructor.load(Ordering::Relaxed);
-                    let agent = entry.agent.load(Ordering::Relaxed);
                     if Owner(constructor) == lock.slot.owner() {
                         return Err(NameError::Recursive { name: key.owned_name() }.into());
                     }
@@ -752,26 +769,27 @@ impl Directory {
                             .is_ok();
                     let check_at = Deadline::after(CHECK_CONSTRUCTOR).ns();
                     if marked && futex::wait(&entry.state, asleep.0, Some(check_at)) == Woken::TimedOut {
-                        match agent.checked_sub(1) {
+                        match state.agent() {
                             Some(agent) => drop(self.participants.recover_if_dead(agent)),
-                            // It died between taking the entry and signing it.
-                            None => drop(self.participants.recover_all()),
+                            None => return Err(self.damaged(entry, "a reservation is nobody's")),
                         }
                     }
                 }
             }
         };
-        let reservation = Reservation { directory: self, number, entry };
+        let fork_generation = registry::fork_generation();
+        let reservation = Reservation { directory: self, number, entry, fork_generation };
         let count = entry.count.load(Ordering::Relaxed) as usize;
         let (first, _) = self.access().allocate_array::<T>(count)?;
         if size_of::<T>() * count != 0 {
             entry.object.store(self.offset_of(first), Ordering::Relaxed);
         }
         build(first.as_ptr(), Access::new(&self.context))?;
+        assert!(reservation.is_ours(), "shmem: an initialiser that forked returned in the child");
         std::mem::forget(reservation);
         // CRASH publish: until this store there is no object; a death leaves a reservation to be rolled back, and
         // what the value owns leaked.
-        entry.settle(Phase::Live);
+        entry.settle(entry.state().to(Phase::Live));
         Ok((Pinned { number, at: first.cast(), count }, true))
     }
 
@@ -807,10 +825,9 @@ impl Directory {
             word.store(half, relaxed);
         }
         entry.constructor.store(lock.slot.owner().0, relaxed);
-        entry.agent.store(process + 1, relaxed);
         // CRASH reserve: until this store the entry is free; after it, recovery of this process frees it again, and
         // the next holder of the lock makes the index anew.
-        entry.settle(Phase::Reserved);
+        entry.settle(entry.state().by(Phase::Reserved, process));
         self.pin_reserved(number, entry, process);
         self.header().used.fetch_add(1, relaxed);
         if !anonymous {
@@ -875,7 +892,7 @@ impl Directory {
     /// Unlinks the object called `key`; whether it was there. It goes when nobody holds it any more.
     pub(crate) fn destroy<T: ShmSafe>(&self, key: &Key<'_>) -> Result<bool> {
         let hash = key.hash(self.context.hash_seed());
-        let (number, entry) = loop {
+        let (number, entry, life) = loop {
             let lock = self.lock()?;
             let Some((number, entry, state)) = self.lookup_locked(&lock, key, hash)? else {
                 return Ok(false);
@@ -887,13 +904,13 @@ impl Directory {
             self.check_type::<T>(entry, key, Shape::Slice(None))?;
             // CRASH unlink: from this store the name is gone for every look-up; a death before the index is mended
             // leaves the lock to be taken over, and the index to be rebuilt.
-            if entry.advance(state, Phase::Unlinked) {
+            if entry.advance(state, state.to(Phase::Unlinked)) {
                 self.remove(hash, number);
                 drop(lock);
-                break (number, entry);
+                break (number, entry, state);
             }
         };
-        self.reap_if_free(number, entry, Some(drop_elements::<T>));
+        self.reap_if_free(number, entry, Some((drop_elements::<T>, life)));
         Ok(true)
     }
 
@@ -902,7 +919,7 @@ impl Directory {
         if let Some(entry) = self.entry(number) {
             let state = entry.state();
             if state.is(Phase::Live) {
-                entry.advance(state, Phase::Unlinked);
+                entry.advance(state, state.to(Phase::Unlinked));
             }
         }
     }
@@ -953,6 +970,11 @@ impl Directory {
     /// How many objects are live.
     pub(crate) fn count(&self) -> usize {
         (0..self.high()).filter_map(|n| self.entry(n)).filter(|e| e.state().is(Phase::Live)).count()
+    }
+
+    #[cold]
+    fn damaged(&self, entry: &Entry, what: &'static str) -> Error {
+        Corrupt { at: self.entry_offset(entry), what }.into()
     }
 
     fn entry_offset(&self, entry: &Entry) -> u64 {
@@ -1047,15 +1069,20 @@ impl Directory {
 
     // ---- fork ----------------------------------------------------------------------------------------
 
-    /// Gives `process` a pin on whatever this process holds: before a fork, for the child that will be; in a child for
-    /// which that was not done, when it takes a record.
-    pub(crate) fn pin_all_for(&self, process: u32) {
-        for number in self.pins.pinned() {
-            if let Some(entry) = self.entry(number) {
-                let (word, bit) = entry.pin_bit(process);
+    /// Before a fork: lets no thread take a first pin until `thaw`, and gives `child`, the record the child will have,
+    /// a pin on whatever this process pins.
+    pub(crate) fn freeze(&self, child: Option<u32>) {
+        for number in self.pins.freeze() {
+            if let (Some(child), Some(entry)) = (child, self.entry(number)) {
+                let (word, bit) = entry.pin_bit(child);
                 word.fetch_or(bit, Ordering::SeqCst);
             }
         }
+    }
+
+    /// After a fork, in either process.
+    pub(crate) fn thaw(&self) {
+        self.pins.thaw();
     }
 
     /// Keeps every other thread out of what this process alone locks, across a fork.
@@ -1063,9 +1090,9 @@ impl Directory {
         self.storing.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// In the child of a fork.
-    pub(crate) fn settle_child(&self) {
-        self.pins.settle();
+    /// In the child of a fork; whether it got pins of its own.
+    pub(crate) fn settle_child(&self, pinned: bool) {
+        self.pins.settle(pinned);
     }
 }
 
@@ -1093,12 +1120,24 @@ struct Reservation<'d> {
     directory: &'d Directory,
     number: u32,
     entry: &'d Entry,
+    fork_generation: u64,
+}
+
+impl Reservation<'_> {
+    /// Whether this process made it. Else it is the child of a fork inside the initialiser, and it is its parent's.
+    fn is_ours(&self) -> bool {
+        self.fork_generation == registry::fork_generation()
+    }
 }
 
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
+        if !self.is_ours() {
+            return;
+        }
         self.directory.unpin(self.number, None);
-        self.directory.roll_back(self.number, self.entry);
+        // The thread had a slot when it reserved. CRASH: were it not so, the death of the process would roll it back.
+        let _ = self.directory.roll_back(self.number, self.entry);
     }
 }
 
@@ -1119,4 +1158,46 @@ pub(crate) unsafe fn build_slice<T: ShmSafe, I: Init<T>>(
     }
     partial.finish();
     Ok(())
+}
+
+#[cfg(test)]
+pub(super) mod test_support {
+    use super::*;
+
+    /// Leaves the index as a process does that dies while it moves slots.
+    pub(crate) fn die_moving(directory: &Directory) {
+        directory.header().sequence.fetch_or(1, Ordering::SeqCst);
+    }
+
+    /// A thread between letting go of an object and looking whether it was the last to hold it.
+    pub(crate) struct LateReap<'d> {
+        directory: &'d Directory,
+        number: u32,
+        life: State,
+        glue: DropGlue,
+    }
+
+    pub(crate) fn late_reap(directory: &Directory, number: u32) -> LateReap<'_> {
+        let life = directory.entry(number).unwrap().state();
+        LateReap { directory, number, life, glue: |_, _| panic!("the glue of another type") }
+    }
+
+    impl LateReap<'_> {
+        pub(crate) fn number(&self) -> u32 {
+            self.number
+        }
+
+        /// Looks while the entry's next object is unlinked, and its own reaper has not come yet.
+        pub(crate) fn on_unlinked(self) {
+            let entry = self.directory.entry(self.number).unwrap();
+            let live = entry.state();
+            let pins: Vec<u64> = entry.pins.iter().map(|word| word.swap(0, Ordering::SeqCst)).collect();
+            assert!(entry.advance(live, live.to(Phase::Unlinked)));
+            self.directory.reap_if_free(self.number, entry, Some((self.glue, self.life)));
+            entry.settle(live);
+            for (word, pins) in entry.pins.iter().zip(pins) {
+                word.store(pins, Ordering::SeqCst);
+            }
+        }
+    }
 }

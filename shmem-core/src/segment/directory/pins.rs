@@ -16,7 +16,7 @@
 use super::entry::{Entry, Phase, State};
 use super::{CHUNKS, Directory, DropGlue, place};
 use crate::error::Error;
-use crate::primitive::{AtomicU64, Ordering};
+use crate::primitive::{AtomicBool, AtomicU64, Ordering};
 use std::sync::OnceLock;
 
 const BUSY: u64 = 1 << 63;
@@ -36,6 +36,8 @@ pub(super) enum Pin {
 #[derive(Default)]
 pub(super) struct LocalPins {
     chunks: [OnceLock<Box<[AtomicU64]>>; CHUNKS],
+    /// A fork is under way: nobody takes a first pin, or the child would have a handle without it.
+    frozen: AtomicBool,
 }
 
 impl LocalPins {
@@ -45,12 +47,32 @@ impl LocalPins {
         &self.chunks[chunk].get_or_init(|| (0..len).map(|_| AtomicU64::new(0)).collect())[i]
     }
 
-    /// The entries that are pinned now, and (in the child of a fork) an end to what other threads were doing.
-    pub(super) fn pinned(&self) -> Vec<u32> {
+    /// Goes from no pin to `BUSY`, if there is none and no fork under way.
+    fn begin_first(&self, count: &AtomicU64) -> bool {
+        // SYNC fork: SeqCst: either this thread sees `frozen`, or the forking thread sees `BUSY` and waits.
+        if count.compare_exchange(0, BUSY, Ordering::SeqCst, Ordering::Relaxed).is_err() {
+            return false;
+        }
+        if self.frozen.load(Ordering::SeqCst) {
+            count.store(0, Ordering::Release);
+            std::thread::yield_now();
+            return false;
+        }
+        true
+    }
+
+    /// Before a fork: lets nobody take a first pin until `thaw`; gives the entries that are pinned.
+    pub(super) fn freeze(&self) -> Vec<u32> {
+        self.frozen.store(true, Ordering::SeqCst);
         let mut pinned = Vec::new();
         for (chunk, counts) in self.chunks.iter().enumerate() {
             for (i, count) in counts.get().into_iter().flatten().enumerate() {
-                if count.load(Ordering::Relaxed) != 0 {
+                let mut now = count.load(Ordering::SeqCst);
+                while now & BUSY != 0 {
+                    std::thread::yield_now();
+                    now = count.load(Ordering::SeqCst);
+                }
+                if now != 0 {
                     pinned.push(super::number(chunk, i));
                 }
             }
@@ -58,10 +80,17 @@ impl LocalPins {
         pinned
     }
 
-    /// In the child of a fork, whose other threads are gone: nobody is busy.
-    pub(super) fn settle(&self) {
+    /// After a fork, in either process.
+    pub(super) fn thaw(&self) {
+        self.frozen.store(false, Ordering::Release);
+    }
+
+    /// In the child of a fork, whose other threads are gone: nobody is busy; and nothing is pinned, if it got no pins.
+    pub(super) fn settle(&self, pinned: bool) {
         for count in self.chunks.iter().filter_map(|c| c.get()).flatten() {
-            let _ = count.compare_exchange(BUSY, 0, Ordering::Relaxed, Ordering::Relaxed);
+            if !pinned || count.load(Ordering::Relaxed) & BUSY != 0 {
+                count.store(0, Ordering::Relaxed);
+            }
         }
     }
 }
@@ -89,7 +118,7 @@ impl Directory {
                 continue;
             }
             let Ok(process) = self.participants.process() else { return Pin::NoRecord };
-            if count.compare_exchange(0, BUSY, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            if !self.pins.begin_first(count) {
                 continue;
             }
             let (word, bit) = entry.pin_bit(process);
@@ -116,7 +145,7 @@ impl Directory {
     pub(super) fn pin_reserved(&self, number: u32, entry: &Entry, process: u32) {
         let count = self.pins.count(number);
         // Another thread may be finding out that the entry is not the one it looked for.
-        while count.compare_exchange(0, BUSY, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        while !self.pins.begin_first(count) {
             std::thread::yield_now();
         }
         let (word, bit) = entry.pin_bit(process);
@@ -151,43 +180,49 @@ impl Directory {
                 return;
             }
             let entry = self.entry(number);
+            // While it is pinned: as soon as it is not, it may become another's, of another type.
+            let life = entry.map(Entry::state);
             if let (Some(entry), Some(process)) = (entry, self.participants.attached_now()) {
                 let (word, bit) = entry.pin_bit(process);
                 // SYNC pin/unlink: SeqCst, see the module.
                 word.fetch_and(!bit, Ordering::SeqCst);
             }
             count.store(0, Ordering::Release);
-            if let Some(entry) = entry {
-                self.reap_if_free(number, entry, glue);
+            if let (Some(entry), Some(life)) = (entry, life) {
+                self.reap_if_free(number, entry, glue.map(|glue| (glue, life)));
             }
             return;
         }
     }
 
-    /// Frees an unlinked object that nobody pins, or leaves it as an orphan where its type is not at hand.
-    pub(super) fn reap_if_free(&self, number: u32, entry: &Entry, glue: Option<DropGlue>) {
+    /// Frees an unlinked object that nobody pins, or leaves it as an orphan where its type is not at hand: `glue` is
+    /// its type's if the entry is still in the same life as in the state beside it.
+    pub(super) fn reap_if_free(&self, number: u32, entry: &Entry, glue: Option<(DropGlue, State)>) {
         let state = entry.state();
         if !state.is(Phase::Unlinked) || entry.is_pinned() {
             return;
         }
         match glue {
-            Some(glue) => self.reap(number, entry, state, glue),
-            None => {
-                if entry.advance(state, Phase::Orphan) {
-                    self.header().orphans.fetch_add(1, Ordering::Relaxed);
+            Some((glue, life)) if state.same_life(life) => {
+                self.reap(number, entry, state, glue);
+            }
+            _ => {
+                // Counted before: a death between leaves a hint that is too high, and costs somebody a look.
+                self.header().orphans.fetch_add(1, Ordering::Relaxed);
+                if !entry.advance(state, state.to(Phase::Orphan)) {
+                    self.header().orphans.fetch_sub(1, Ordering::Relaxed);
                 }
             }
         }
     }
 
-    /// Drops and frees the object of an entry in `state`, if nobody else does.
-    pub(super) fn reap(&self, number: u32, entry: &Entry, state: State, glue: DropGlue) {
-        let Some(process) = self.participants.attached_now() else { return };
+    /// Drops and frees the object of an entry in `state`, if nobody else does; whether it did.
+    pub(super) fn reap(&self, number: u32, entry: &Entry, state: State, glue: DropGlue) -> bool {
+        let Some(process) = self.participants.attached_now() else { return false };
         // CRASH reap: whoever finds `Freeing` with a dead agent leaks the object and frees the entry: a half-run drop
         // is never run again.
-        entry.agent.store(process + 1, Ordering::Relaxed);
-        if !entry.advance(state, Phase::Freeing) {
-            return;
+        if !entry.advance(state, state.by(Phase::Freeing, process)) {
+            return false;
         }
         /// Frees the entry also if a user's drop panics; the object is then leaked.
         struct Release<'d>(&'d Directory, u32, &'d Entry);
@@ -199,5 +234,6 @@ impl Directory {
         let release = Release(self, number, entry);
         self.drop_object(entry, glue);
         drop(release);
+        true
     }
 }
