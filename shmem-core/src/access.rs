@@ -215,6 +215,12 @@ thread_local! {
     static LOG: Cell<Option<(SegmentId, NonNull<UndoLog>)>> = const { Cell::new(None) };
 }
 
+/// Whether this thread has an undo log in force, for whatever segment.
+#[inline]
+pub(crate) fn undo_log_in_force() -> bool {
+    LOG.with(|log| log.get().is_some())
+}
+
 /// Runs `body` with `log` in force on this thread for the segment `id`: every access context made meanwhile
 /// carries it, destructors' included.
 pub fn with_undo_log<R>(id: SegmentId, log: &UndoLog, body: impl FnOnce() -> R) -> R {

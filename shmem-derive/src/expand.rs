@@ -20,6 +20,7 @@ pub(crate) fn item(item: &Item) -> TokenStream {
         code.unpin(),
         code.drop(),
         code.hash(),
+        code.every_field(),
         code.layout_checked_now(),
     ];
     quote! {
@@ -389,6 +390,18 @@ impl<'i> Code<'i> {
         };
         let (size, align) = (quote!(#core::mem::size_of::<#this>()), quote!(#core::mem::align_of::<#this>()));
         quote_spanned!(at=> #krate::__private::check_layout(#size, #align, #transparent, #fields);)
+    }
+
+    /// Does not compile if the struct has a field that the derive has not seen: another attribute may add one.
+    fn every_field(&self) -> TokenStream {
+        let (this, name, members) = (&self.this, &self.item.name, self.members());
+        let (params, _, clause) = self.generics.split_for_impl();
+        quote! {
+            #[allow(dead_code)]
+            fn __every_field #params (__this: &#this) #clause {
+                let #name { #(#members: _),* } = __this;
+            }
+        }
     }
 
     /// The layout of a generic type is checked when it is used, of any other right here.

@@ -16,7 +16,7 @@ use std::time::Instant;
 pub const SIZE: usize = 64 << 20;
 
 /// What a new segment commits first, and so the floor too.
-pub const FIRST_COMMIT: u64 = 512 << 10;
+pub const FIRST_COMMIT: u64 = 128 << 10;
 
 /// How many segments one run makes.
 pub fn creations(setup: &Setup) -> u64 {

@@ -24,16 +24,24 @@ impl Fingerprint {
     /// The fingerprint of `T`; computed once per type and process, then a look-up in the thread's own table.
     #[inline]
     pub fn of<T: ShmSafe>() -> Self {
+        from_halves(Self::halves_of::<T>())
+    }
+
+    /// The same as two words, which is how it is compared.
+    #[inline]
+    pub(crate) fn halves_of<T: ShmSafe>() -> [u64; 2] {
         let id = TypeId::of::<T>();
         let mut place = Place(0);
         id.hash(&mut place);
-        RECENT.with(|recent| match recent[place.0 as usize % RECENTS].get() {
-            Some((known, fingerprint)) if known == id => fingerprint,
-            _ => {
-                let fingerprint = Self::of_info(T::type_info());
-                recent[place.0 as usize % RECENTS].set(Some((id, fingerprint)));
-                fingerprint
+        RECENT.with(|recent| {
+            let recent = &recent[place.0 as usize % RECENTS];
+            if recent.id.get() != Some(id) {
+                let [low, high] = halves(Self::of_info(T::type_info()));
+                recent.low.set(low);
+                recent.high.set(high);
+                recent.id.set(Some(id));
             }
+            [recent.low.get(), recent.high.get()]
         })
     }
 
@@ -69,7 +77,26 @@ const RECENTS: usize = 64;
 
 thread_local! {
     /// The types a thread asked for last, each in the one place its id gives.
-    static RECENT: [Cell<Option<(TypeId, Fingerprint)>>; RECENTS] = const { [const { Cell::new(None) }; RECENTS] };
+    static RECENT: [Recent; RECENTS] =
+        const { [const { Recent { id: Cell::new(None), low: Cell::new(0), high: Cell::new(0) } }; RECENTS] };
+}
+
+/// A type and its fingerprint.
+struct Recent {
+    id: Cell<Option<TypeId>>,
+    low: Cell<u64>,
+    high: Cell<u64>,
+}
+
+/// A fingerprint as two little-endian words.
+pub(crate) fn halves(fingerprint: Fingerprint) -> [u64; 2] {
+    let n = u128::from_le_bytes(fingerprint.0);
+    [n as u64, (n >> 64) as u64]
+}
+
+/// What [`halves`] took apart.
+pub(crate) fn from_halves([low, high]: [u64; 2]) -> Fingerprint {
+    Fingerprint((u128::from(low) | u128::from(high) << 64).to_le_bytes())
 }
 
 /// Takes the bits of a `TypeId`, which is a hash itself.

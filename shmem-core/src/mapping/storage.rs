@@ -192,21 +192,6 @@ impl Storage {
         }
     }
 
-    fn allocate(&self, offset: u64, len: u64) -> Result<(), Errno> {
-        let (mut at, end, mut piece) = (offset, offset.saturating_add(len), len);
-        while at < end {
-            let len = piece.min(end - at);
-            match file::allocate(&self.fd, at, len) {
-                Ok(()) => at += len,
-                // A process with a fast timer would never finish a long call: the kernel starts it over.
-                Err(Errno::INTR) => piece = (len / 2).next_multiple_of(SMALLEST_PIECE).max(SMALLEST_PIECE),
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(())
-    }
-
-    /// [`allocate`](Self::allocate) for file systems that cannot: fills holes with zeros. Nobody uses a hole (its
     /// [`allocate`] for file systems that cannot: fills holes with zeros. Nobody uses a hole (its
     /// bytes are not committed), and one thread of one process at a time fills.
     fn fill_holes(&self, offset: u64, end: u64) -> Result<(), Errno> {

@@ -65,7 +65,7 @@ extern "C" fn prepare() {
 fn prepare_one(inner: Arc<Inner>) -> Prepared {
     let child = inner.file.storage().for_child().ok().and_then(|own| {
         let record = inner.participants.prepare_child(&own)?;
-        inner.directory.pin_for_child(record);
+        inner.directory.pin_all_for(record);
         Some((record, own))
     });
     // Another thread may be inside these; in the child it would never leave.

@@ -3,7 +3,7 @@
 //! This file needs `unsafe`: it turns a held lock into access to what it protects.
 
 use super::raw::{Acquired, Patience, RawLock};
-use crate::access::Access;
+use crate::access::{Access, undo_log_in_force};
 use crate::error::{Corrupt, Error, LockError, Result};
 use crate::layout::init::{Init, replace};
 use crate::layout::{GenericArg, Interior, Kind, Origin, Reach, ShmSafe, TypeInfo, Visitor};
@@ -136,9 +136,9 @@ impl<T: ShmSafe> ShmMutex<T> {
     }
 
     fn acquire(&self, slot: &SlotHandle, patience: Patience) -> Result<Acquired, LockError> {
-        let cached = registry::lookup(ptr::from_ref(self).cast()).ok_or(LockError::ReadOnly)?;
-        // SAFETY: `self` stands in the mapping, so the mapping lives.
-        let context = unsafe { cached.context() };
+        let context = registry::context_at(ptr::from_ref(self).cast()).ok_or(LockError::ReadOnly)?;
+        // SAFETY: `self` stands in the mapping, so the mapping and its context live.
+        let context = unsafe { &*context };
         let participants = context.upper::<Arc<Participants>>().ok_or(LockError::ReadOnly)?;
         self.lock.lock_slow(slot, patience, participants)
     }
@@ -247,6 +247,13 @@ unsafe impl<T: ShmSafe> ShmSafe for ShmMutex<T> {
     }
 }
 
+/// The mutex is, or stays, poisoned when the guard unlocks it.
+const STAYS_POISONED: u64 = 1;
+/// The thread was panicking already when it locked.
+const WAS_PANICKING: u64 = 2;
+/// How many bits these are.
+const FLAGS: u32 = 2;
+
 /// The right to use what a [`ShmMutex`] protects, until it is dropped.
 ///
 /// Not `Send`: the thread that locked unlocks.
@@ -254,11 +261,9 @@ unsafe impl<T: ShmSafe> ShmSafe for ShmMutex<T> {
 pub struct MutexGuard<'a, T: ShmSafe> {
     mutex: &'a ShmMutex<T>,
     slot: SlotHandle,
-    fork_generation: u64,
-    /// Whether the mutex is, or stays, poisoned when it is unlocked.
-    poisoned: bool,
-    /// Whether the thread was panicking already when it locked.
-    panicking: bool,
+    /// [`STAYS_POISONED`], [`WAS_PANICKING`], and the fork generation above them; one word, so that guards are
+    /// passed in registers.
+    state: u64,
     _not_send: PhantomData<*mut ()>,
 }
 
@@ -271,18 +276,20 @@ impl<'a, T: ShmSafe> MutexGuard<'a, T> {
         MutexGuard {
             mutex,
             slot,
-            fork_generation: registry::fork_generation(),
-            poisoned,
-            panicking: std::thread::panicking(),
+            state: registry::fork_generation() << FLAGS
+                | if poisoned { STAYS_POISONED } else { 0 }
+                | if std::thread::panicking() { WAS_PANICKING } else { 0 },
             _not_send: PhantomData,
         }
     }
 
+    #[inline]
     fn access(&self) -> Access<'_> {
         // SAFETY: the mutex stands in the mapping and is borrowed for longer.
         unsafe { registry::access_of(self.mutex) }
     }
 
+    #[inline]
     fn at(&self) -> NonNull<T> {
         // SAFETY: a cell is never null.
         unsafe { NonNull::new_unchecked(self.mutex.value.get()) }
@@ -310,12 +317,12 @@ impl<'a, T: ShmSafe> MutexGuard<'a, T> {
 
     /// Makes a poisoned mutex sound again, when this guard is dropped.
     pub fn clear_poison(&mut self) {
-        self.poisoned = false;
+        self.state &= !STAYS_POISONED;
     }
 
     /// Whether the mutex stays poisoned when this guard is dropped.
     pub fn is_poisoned(&self) -> bool {
-        self.poisoned
+        self.state & STAYS_POISONED != 0
     }
 }
 
@@ -332,8 +339,10 @@ impl<T: ShmSafe> Deref for MutexGuard<'_, T> {
 impl<T: ShmSafe + Unpin> DerefMut for MutexGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: readable; a `&mut` to it is about to be handed out.
-        unsafe { self.access().save_value(self.at().as_ptr()) };
+        if undo_log_in_force() {
+            // SAFETY: readable; a `&mut` to it is about to be handed out.
+            unsafe { self.access().save_value(self.at().as_ptr()) };
+        }
         // SAFETY: valid, this thread's, and movable.
         unsafe { self.at().as_mut() }
     }
@@ -342,14 +351,14 @@ impl<T: ShmSafe + Unpin> DerefMut for MutexGuard<'_, T> {
 impl<T: ShmSafe> Drop for MutexGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        if self.fork_generation != registry::fork_generation() {
+        if self.state >> FLAGS != registry::fork_generation() {
             return; // In the child of a fork: the lock is the parent's.
         }
-        if !self.panicking && std::thread::panicking() && !self.poisoned {
+        if std::thread::panicking() && self.state & (STAYS_POISONED | WAS_PANICKING) == 0 {
             self.mutex.lock.blame_panic();
-            self.poisoned = true;
+            self.state |= STAYS_POISONED;
         }
-        self.mutex.lock.unlock(&self.slot, self.poisoned);
+        self.mutex.lock.unlock(&self.slot, self.state & STAYS_POISONED != 0);
     }
 }
 
@@ -499,6 +508,6 @@ impl<T: ShmSafe> Deref for MutexMut<'_, T> {
 
 impl<T: ShmSafe> fmt::Debug for MutexMut<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MutexMut").field("poison", &(**self).lock.poison()).finish_non_exhaustive()
+        f.debug_struct("MutexMut").field("poison", &self.lock.poison()).finish_non_exhaustive()
     }
 }

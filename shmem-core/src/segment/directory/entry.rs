@@ -22,39 +22,38 @@ pub(super) const INLINE_NAME: usize = 72;
 /// The longest name of an object, in bytes.
 pub(crate) const MAX_NAME: usize = 1024;
 
-/// One object.
+/// One object. A look-up needs the first two cache lines.
 #[repr(C, align(64))]
 pub(super) struct Entry {
     /// Phase, sleepers and generation; a futex word while `RESERVED`.
     pub(super) state: AtomicU32,
-    /// [`Kind`], and [`SLICE`] if it was constructed as a slice.
+    /// [`ObjectKind`], and [`SLICE`] if it was constructed as a slice.
     pub(super) kind: AtomicU32,
     /// The hash of kind and name.
     pub(super) hash: AtomicU64,
     /// Where the first element stands; 0 if it has no bytes.
     pub(super) object: AtomicU64,
+    /// The element type.
+    pub(super) fingerprint: [AtomicU64; 2],
     /// How many elements.
     pub(super) count: AtomicU64,
     /// The name's length in bytes.
     pub(super) name_len: AtomicU32,
     /// Process record + 1 of whoever constructs or frees it.
     pub(super) agent: AtomicU32,
-    /// Owner word of the thread that constructs it.
-    pub(super) constructor: AtomicU32,
-    pub(super) _zero: u32,
-    /// Size of one element in bytes.
-    pub(super) element_size: AtomicU64,
-    /// Its alignment.
-    pub(super) element_align: AtomicU32,
-    pub(super) _zero_too: u32,
     /// Where a name that is not inline stands, 0 if it is.
     pub(super) name_at: AtomicU64,
-    /// The element type.
-    pub(super) fingerprint: [AtomicU64; 2],
     /// A bit for each process that pins the object.
     pub(super) pins: [AtomicU64; 4],
     /// An inline name.
     pub(super) name: [AtomicU64; INLINE_NAME / 8],
+    /// Size of one element in bytes.
+    pub(super) element_size: AtomicU64,
+    /// Its alignment.
+    pub(super) element_align: AtomicU32,
+    /// Owner word of the thread that constructs it.
+    pub(super) constructor: AtomicU32,
+    pub(super) _zero: u64,
 }
 
 const _: () = assert!(size_of::<Entry>() == 192 && align_of::<Entry>() == 64);
