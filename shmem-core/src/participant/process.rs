@@ -309,3 +309,8 @@ impl std::fmt::Debug for Participants {
 }
 
 const _: () = assert!(MAX_PROCESSES <= u16::MAX as usize);
+
+#[cfg(test)]
+pub(crate) fn record_layout() -> crate::format_test::StoredLayout {
+    crate::format_test::stored_layout!(Record { state, generation, pid, _zero, _reserved })
+}

@@ -165,3 +165,24 @@ impl Entry {
         (&self.pins[process as usize / 64 % 4], 1 << (process % 64))
     }
 }
+
+#[cfg(test)]
+pub(crate) fn entry_layout() -> crate::format_test::StoredLayout {
+    crate::format_test::stored_layout!(Entry {
+        state,
+        kind,
+        hash,
+        object,
+        fingerprint,
+        count,
+        name_len,
+        agent,
+        name_at,
+        pins,
+        name,
+        element_size,
+        element_align,
+        constructor,
+        _zero
+    })
+}

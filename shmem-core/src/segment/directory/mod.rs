@@ -621,7 +621,9 @@ impl Directory {
             None => false,
         };
         let align = entry.element_align.load(Ordering::Relaxed) as usize;
-        inside && entry.element_size.load(Ordering::Relaxed) == size_of::<T>() as u64 && align == align_of::<T>()
+        inside
+            && entry.element_size.load(Ordering::Relaxed) == size_of::<T>() as u64
+            && align == align_of::<T>()
     }
 
     #[cold]
@@ -922,8 +924,7 @@ impl Directory {
             else {
                 return Err(Corrupt { at: self.entry_offset(entry), what: "a directory entry" }.into());
             };
-            let fingerprint =
-                from_halves([0, 1].map(|i| entry.fingerprint[i].load(Ordering::Relaxed)));
+            let fingerprint = from_halves([0, 1].map(|i| entry.fingerprint[i].load(Ordering::Relaxed)));
             let count = entry.count.load(Ordering::Relaxed);
             objects.push(ObjectInfo {
                 name: String::from_utf8_lossy(name).into_owned(),
@@ -1018,7 +1019,6 @@ impl Directory {
 
     // ---- fork ----------------------------------------------------------------------------------------
 
-
     /// Gives `process` a pin on whatever this process holds: before a fork, for the child that will be; in a child for
     /// which that was not done, when it takes a record.
     pub(crate) fn pin_all_for(&self, process: u32) {
@@ -1092,3 +1092,23 @@ pub(crate) unsafe fn build_slice<T: ShmSafe, I: Init<T>>(
     partial.finish();
     Ok(())
 }
+
+#[cfg(test)]
+pub(crate) fn directory_header_layout() -> crate::format_test::StoredLayout {
+    crate::format_test::stored_layout!(Header {
+        lock,
+        index,
+        sequence,
+        schema,
+        high,
+        indexed,
+        used,
+        free,
+        orphans,
+        _zero,
+        chunks
+    })
+}
+
+#[cfg(test)]
+pub(crate) use {entry::entry_layout, schema_store::schema_head_layout};
