@@ -105,7 +105,10 @@ compile_error!("shmem runs on 64-bit little-endian Linux only: its stored bytes 
 
 // Segments and the objects in them.
 pub use mapping::RemoveOnDrop;
-pub use segment::{ObjectInfo, ObjectKind, Owned, ReadOnlySegment, ReadRoot, Root, Segment, SegmentBuilder};
+pub use segment::{
+    MAX_OBJECT_NAME, Object, ObjectInfo, ObjectKind, Owned, ReadOnlySegment, ReadRoot, Root, Segment,
+    SegmentBuilder,
+};
 
 // What may stand in a segment, and how it is built.
 pub use layout::{ArrayMut, Frozen, Init, ShmDrop, ShmHash, ShmHasher, ShmPod, ShmSafe, init};

@@ -207,7 +207,10 @@ fn differences_that_a_fingerprint_sees() {
         #[derive(shmem_core::ShmSafe)]
         #[repr(C)]
         #[shm(unsafe(name = "Outer"))]
-        pub(super) struct Outer<T: shmem_core::ShmSafe> {
+        pub(super) struct Outer<T>
+        where
+            T: shmem_core::ShmSafe,
+        {
             inner: shmem_core::ShmVec<shmem_core::ShmOption<T>>,
         }
     }
