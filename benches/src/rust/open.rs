@@ -15,8 +15,8 @@ use std::time::Instant;
 /// The capacity of the segments made.
 pub const SIZE: usize = 64 << 20;
 
-/// What a new segment commits first, and so the floor too.
-pub const FIRST_COMMIT: u64 = 128 << 10;
+/// What a new segment with one root commits of its heap, and so the floor too.
+pub const FIRST_COMMIT: u64 = 256 << 10;
 
 /// How many segments one run makes.
 pub fn creations(setup: &Setup) -> u64 {

@@ -58,6 +58,12 @@ impl Fingerprint {
         known.write().unwrap_or_else(|e| e.into_inner()).insert(info.id, fingerprint);
         fingerprint
     }
+
+    /// The fingerprint of a record whose references are written as the walk writes them.
+    pub(super) fn of_record(record: &[u8]) -> Self {
+        let digest = Sha256::new().chain_update(DOMAIN).chain_update(record).finalize();
+        Fingerprint(digest[..16].try_into().expect("a digest has 32 bytes"))
+    }
 }
 
 impl fmt::Debug for Fingerprint {
@@ -148,8 +154,7 @@ impl Walk {
             }
         });
         self.path.pop();
-        let digest = Sha256::new().chain_update(DOMAIN).chain_update(&record).finalize();
-        let fingerprint = Fingerprint(digest[..16].try_into().expect("a digest has 32 bytes"));
+        let fingerprint = Fingerprint::of_record(&record);
         if outermost >= depth {
             self.done.insert(info.id, fingerprint);
             return (fingerprint, usize::MAX);

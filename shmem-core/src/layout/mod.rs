@@ -23,7 +23,7 @@ pub use hash::{ShmHash, ShmHasher};
 pub use init::Init;
 pub use pod::ShmPod;
 pub use schema::{Difference, StoredType};
-pub(crate) use schema::{describe_stored, encode_stored, first_difference};
+pub(crate) use schema::{check_stored, describe_stored, encode_stored, first_difference};
 pub use shm_safe::{Frozen, Interior, Reach, ShmSafe};
 pub(crate) use shm_safe::{any_lock_held, relocate_many};
 pub use type_info::{ConstArg, Field, GenericArg, Kind, Origin, TypeInfo, TypeRef, Variant};

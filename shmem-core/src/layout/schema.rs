@@ -150,6 +150,82 @@ pub(crate) fn encode_stored<T: ShmSafe>() -> Vec<StoredType> {
     stored
 }
 
+/// What is wrong with the stored records: each must have the fingerprint it is filed under, which covers every byte of
+/// it and of the records it refers to. By index, with what is wrong.
+pub(crate) fn check_stored(all: &[StoredType]) -> Vec<(usize, &'static str)> {
+    let by_fingerprint = all.iter().map(|stored| (stored.fingerprint, &*stored.record)).collect();
+    let mut walk = StoredWalk { records: by_fingerprint, path: Vec::new(), done: HashMap::new(), steps: 0 };
+    let mut wrong = Vec::new();
+    for (i, stored) in all.iter().enumerate() {
+        walk.path.clear();
+        // A type of a circle is described from where the walk came in.
+        walk.done.clear();
+        match walk.fingerprint(stored.fingerprint) {
+            Ok((found, _)) if found == stored.fingerprint => {}
+            Ok(_) => wrong.push((i, "a type record does not have its fingerprint")),
+            Err(what) => wrong.push((i, what)),
+        }
+    }
+    wrong
+}
+
+/// Nested deeper than this, a type is taken for damage.
+const DEEPEST: usize = 256;
+/// References followed, after which records are taken for damaged: what refers in circles is walked on every way.
+const MOST_STEPS: usize = 1 << 20;
+
+/// Computes fingerprints as `fingerprint::Walk` does, from records.
+struct StoredWalk<'s> {
+    records: HashMap<Fingerprint, &'s [u8]>,
+    /// The types being described, outermost first.
+    path: Vec<Fingerprint>,
+    done: HashMap<Fingerprint, Fingerprint>,
+    steps: usize,
+}
+
+impl StoredWalk<'_> {
+    /// The fingerprint of the record filed under `filed`, and the outermost place on the path it refers back to.
+    fn fingerprint(&mut self, filed: Fingerprint) -> Result<(Fingerprint, usize), &'static str> {
+        if let Some(done) = self.done.get(&filed) {
+            return Ok((*done, usize::MAX));
+        }
+        self.steps += 1;
+        if self.path.len() >= DEEPEST || self.steps > MOST_STEPS {
+            return Err("the type records refer to each other without end");
+        }
+        let record = *self.records.get(&filed).ok_or("a type record refers to a type that has none")?;
+        let mut reader = Reader::new(record);
+        reader.record().ok_or("a type record makes no sense")?;
+        let depth = self.path.len();
+        let mut outermost = usize::MAX;
+        let mut bytes = record.to_vec();
+        self.path.push(filed);
+        for left in reader.references {
+            let reference = &mut bytes[record.len() - left..][..17];
+            let part = Fingerprint(reference[1..].try_into().expect("16 bytes"));
+            let written = match self.path.iter().rposition(|on_path| *on_path == part) {
+                Some(at) => {
+                    outermost = outermost.min(at);
+                    RefBytes::back(depth - at)
+                }
+                None => {
+                    let (fingerprint, back) = self.fingerprint(part)?;
+                    outermost = outermost.min(back);
+                    RefBytes::to(fingerprint)
+                }
+            };
+            reference.copy_from_slice(&written.0);
+        }
+        self.path.pop();
+        let fingerprint = Fingerprint::of_record(&bytes);
+        if outermost >= depth {
+            self.done.insert(filed, fingerprint);
+            return Ok((fingerprint, usize::MAX));
+        }
+        Ok((fingerprint, outermost))
+    }
+}
+
 /// Where two types first differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
@@ -197,23 +273,32 @@ enum RecordArg {
 }
 
 /// Reads a record that may be damaged: `None` where it makes no sense.
-struct Reader<'b>(&'b [u8]);
+struct Reader<'b> {
+    rest: &'b [u8],
+    /// How many bytes were left before each reference to a type.
+    references: Vec<usize>,
+}
 
-impl Reader<'_> {
+impl<'b> Reader<'b> {
+    fn new(record: &'b [u8]) -> Self {
+        Reader { rest: record, references: Vec::new() }
+    }
+
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (head, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
+        let (head, rest) = self.rest.split_first_chunk::<N>()?;
+        self.rest = rest;
         Some(*head)
     }
 
     fn text(&mut self) -> Option<String> {
         let len = u16::from_le_bytes(self.take()?) as usize;
-        let (head, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
+        let (head, rest) = self.rest.split_at_checked(len)?;
+        self.rest = rest;
         String::from_utf8(head.to_vec()).ok()
     }
 
     fn refer(&mut self) -> Option<Fingerprint> {
+        self.references.push(self.rest.len());
         let [tag] = self.take()?;
         let fingerprint = Fingerprint(self.take()?);
         (tag == 0).then_some(fingerprint)
@@ -232,7 +317,7 @@ impl Reader<'_> {
             .collect()
     }
 
-    fn record(mut self) -> Option<Record> {
+    fn record(&mut self) -> Option<Record> {
         let [origin] = self.take()?;
         let (vouched, name) = (self.text()?, self.text()?);
         let version = u32::from_le_bytes(self.take()?);
@@ -271,7 +356,7 @@ impl Reader<'_> {
                 })
             })
             .collect::<Option<_>>()?;
-        self.0.is_empty().then_some(Record { origin, vouched, name, version, size, align, kind, args })
+        self.rest.is_empty().then_some(Record { origin, vouched, name, version, size, align, kind, args })
     }
 }
 
@@ -284,7 +369,7 @@ struct Compare<'s> {
 
 impl Compare<'_> {
     fn decode(&self, stored: Fingerprint) -> Option<Record> {
-        Reader(&(self.lookup)(stored)?).record()
+        Reader::new(&(self.lookup)(stored)?).record()
     }
 
     /// The stored type's name with its arguments, as far as the records tell.

@@ -135,6 +135,11 @@ impl MappedFile {
             commit(header.data_at..header.data_at + capacity)?;
         }
         let mut file = Self::map(place.clone(), storage, header, true)?;
+        if let Place::File(_) = place {
+            // Else the first touch of each page would read, and zero, megabytes of holes around it.
+            // SAFETY: mapped just now.
+            unsafe { memory::expect_nothing_to_read(file.base, file.reserved_bytes()) };
+        }
         file.created = true;
         // SAFETY: the page is committed and nobody else knows the file.
         unsafe { ptr::copy_nonoverlapping(ptr::from_ref(&header), file.base.as_ptr().cast(), 1) };

@@ -55,7 +55,7 @@ pub(crate) struct Inner {
     pub(super) directory: Arc<Directory>,
     pub(super) context: Arc<Context>,
     pub(super) participants: Arc<Participants>,
-    heap: Arc<Heap>,
+    pub(super) heap: Arc<Heap>,
     pub(super) file: Arc<MappedFile>,
 }
 

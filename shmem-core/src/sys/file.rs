@@ -209,12 +209,12 @@ pub(crate) fn reopen(fd: impl AsFd, writable: bool) -> Result<OwnedFd> {
 }
 
 /// Makes the number of `fd` stand for the open file description of `by`: one atomic step.
-pub(crate) fn replace(fd: BorrowedFd<'_>, by: &OwnedFd) -> Result<()> {
+pub(crate) fn replace(fd: BorrowedFd<'_>, by: impl AsFd) -> Result<()> {
     // SAFETY: the number is open for as long as the borrow; `ManuallyDrop` never closes it.
     let mut target = std::mem::ManuallyDrop::new(unsafe {
         <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd.as_raw_fd())
     });
-    retry(|| rustix::io::dup3(by, &mut target, rustix::io::DupFlags::CLOEXEC))
+    retry(|| rustix::io::dup3(&by, &mut target, rustix::io::DupFlags::CLOEXEC))
 }
 
 /// Reads at `offset` until the buffer is full or the file ends; how many bytes were read.

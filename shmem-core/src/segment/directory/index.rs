@@ -11,7 +11,7 @@
 
 use super::Directory;
 use super::entry::Phase;
-use crate::error::Result;
+use crate::error::{Corrupt, Result};
 use crate::primitive::{AtomicU64, Ordering};
 use std::alloc::Layout;
 
@@ -217,6 +217,25 @@ impl Directory {
         sequence.swap(sequence.load(Ordering::Relaxed) | 1, Ordering::SeqCst);
         std::sync::atomic::fence(Ordering::SeqCst);
         Moving(sequence)
+    }
+
+    /// Slots that name no entry that can be found. Under the directory lock.
+    pub(super) fn check_index(&self) -> Vec<Corrupt> {
+        let Some(table) = self.table() else { return Vec::new() };
+        let astray = |i: &u64| {
+            let word = self.slot_of(table, *i).load(Ordering::Relaxed);
+            let number = (word as u32).checked_sub(1).filter(|number| *number < self.high());
+            let entry = number.and_then(|number| self.entry(number));
+            word != 0
+                && !entry.is_some_and(|entry| {
+                    let state = entry.state();
+                    let hash = entry.hash.load(Ordering::Relaxed);
+                    hash >> 32 == word >> 32 && (state.is(Phase::Live) || state.is(Phase::Reserved))
+                })
+        };
+        let what = "an index slot names no object";
+        let corrupt = |i| Corrupt { at: table.at + TABLE_HEAD + 8 * i, what };
+        (0..=table.mask()).filter(astray).map(corrupt).collect()
     }
 
     /// Every index table in use or kept, as (offset, bytes).

@@ -525,7 +525,7 @@ impl Directory {
             let Some(entry) = self.entry(number) else { continue };
             let state = entry.state();
             let same = [0, 1].map(|i| entry.fingerprint[i].load(Ordering::Relaxed)) == wanted;
-            if state.is(Phase::Orphan) && same {
+            if state.is(Phase::Orphan) && same && self.is_in_block::<T>(entry) {
                 self.header().orphans.fetch_sub(1, Ordering::Relaxed);
                 self.reap(number, entry, state, drop_elements::<T>);
             }
@@ -624,6 +624,16 @@ impl Directory {
         inside
             && entry.element_size.load(Ordering::Relaxed) == size_of::<T>() as u64
             && align == align_of::<T>()
+    }
+
+    /// Whether the object stands in a live block of its size: what is asked before it is dropped by somebody who never
+    /// held it.
+    fn is_in_block<T: ShmSafe>(&self, entry: &Entry) -> bool {
+        let at = entry.object.load(Ordering::Relaxed);
+        let bytes = (size_of::<T>() as u64).saturating_mul(entry.count.load(Ordering::Relaxed));
+        let block = || self.context.allocator().block_at(at);
+        let held = || block().is_some_and(|b| b.offset == at && b.size_bytes >= bytes);
+        self.is_in_place::<T>(entry) && (bytes == 0 || held())
     }
 
     #[cold]
@@ -952,7 +962,18 @@ impl Directory {
     /// Everything that is wrong with the directory. Others may be using it meanwhile.
     pub(crate) fn check(&self) -> Vec<Corrupt> {
         let mut found: Vec<Corrupt> = self.validate().err().into_iter().collect();
-        let Ok(_lock) = self.lock() else { return found };
+        found.extend(self.check_records());
+        let _lock = match self.lock() {
+            Ok(lock) => lock,
+            Err(_) => {
+                found.push(Corrupt {
+                    at: DIRECTORY_AT,
+                    what: "the directory cannot be locked by this thread",
+                });
+                return found;
+            }
+        };
+        found.extend(self.check_index());
         for number in 0..self.high() {
             let Some(entry) = self.entry(number) else { continue };
             let at = self.entry_offset(entry);
@@ -968,8 +989,15 @@ impl Directory {
             if ObjectKind::from_code(entry.kind.load(Ordering::Relaxed)).is_none() {
                 wrong("an object's kind is none");
             }
-            if self.name_bytes(entry).is_none_or(|name| std::str::from_utf8(name).is_err()) {
-                wrong("an object's name is nowhere or not UTF-8");
+            match self.name_bytes(entry).and_then(|name| std::str::from_utf8(name).ok()) {
+                None => wrong("an object's name is nowhere or not UTF-8"),
+                Some(name) => {
+                    let kind = ObjectKind::from_code(entry.kind.load(Ordering::Relaxed));
+                    let hash = kind.map(|kind| Key { kind, name }.hash(self.context.hash_seed()));
+                    if hash.is_some_and(|hash| hash != entry.hash.load(Ordering::Relaxed)) {
+                        wrong("an object's hash is not its name's");
+                    }
+                }
             }
             if !matches!(phase, Phase::Live | Phase::Unlinked | Phase::Orphan) {
                 continue;

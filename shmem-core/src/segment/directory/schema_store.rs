@@ -3,8 +3,8 @@
 //! This file needs `unsafe`: it reaches records in mapped memory.
 
 use super::Directory;
-use crate::error::Result;
-use crate::layout::{Fingerprint, ShmSafe, StoredType, encode_stored, from_halves, halves};
+use crate::error::{Corrupt, Result};
+use crate::layout::{Fingerprint, ShmSafe, StoredType, check_stored, encode_stored, from_halves, halves};
 use crate::primitive::{AtomicU64, Ordering};
 use std::alloc::Layout;
 use std::collections::HashSet;
@@ -20,8 +20,6 @@ struct Head {
 
 const HEAD: u64 = size_of::<Head>() as u64;
 
-/// More records than this in one segment are taken for damage.
-const MAX_RECORDS: usize = 1 << 20;
 /// A longer record is taken for damage.
 const MAX_RECORD: u64 = 1 << 24;
 
@@ -37,7 +35,7 @@ impl Directory {
     fn records<R>(&self, mut each: impl FnMut(u64, &Head) -> Option<R>) -> Option<R> {
         // SYNC schema: Acquire, pairs with the Release in `store_schema`.
         let mut at = self.header().schema.load(Ordering::Acquire);
-        for _ in 0..MAX_RECORDS {
+        for _ in 0..self.most_records() {
             let head = self.head(at)?;
             if let Some(result) = each(at, head) {
                 return Some(result);
@@ -45,6 +43,11 @@ impl Directory {
             at = head.next.load(Ordering::Relaxed);
         }
         None
+    }
+
+    /// More records than have room are damage: a list that goes in circles.
+    fn most_records(&self) -> u64 {
+        self.reserved_bytes() / HEAD
     }
 
     fn fingerprint_of(head: &Head) -> Fingerprint {
@@ -57,12 +60,40 @@ impl Directory {
             if Self::fingerprint_of(head) != wanted {
                 return None;
             }
-            let len = head.len.load(Ordering::Relaxed);
-            let block = self.access().block_at(self.at(at))?;
-            let fits = len <= MAX_RECORD && at == block.offset && HEAD + len <= block.size_bytes;
-            // SAFETY: a live block that holds the record, which is never written again.
-            fits.then(|| unsafe { std::slice::from_raw_parts(self.at(at + HEAD), len as usize) }.to_vec())
+            self.record_at(at, head)
         })
+    }
+
+    fn record_at(&self, at: u64, head: &Head) -> Option<Vec<u8>> {
+        let len = head.len.load(Ordering::Relaxed);
+        let block = self.access().block_at(self.at(at))?;
+        let fits = len <= MAX_RECORD && at == block.offset && HEAD + len <= block.size_bytes;
+        // SAFETY: a live block that holds the record, which is never written again.
+        fits.then(|| unsafe { std::slice::from_raw_parts(self.at(at + HEAD), len as usize) }.to_vec())
+    }
+
+    /// Everything that is wrong with the records.
+    pub(super) fn check_records(&self) -> Vec<Corrupt> {
+        let (mut found, mut places, mut stored) = (Vec::new(), Vec::new(), Vec::new());
+        let mut at = self.header().schema.load(Ordering::Acquire);
+        let mut left = self.most_records();
+        while at != 0 {
+            left -= 1;
+            let Some(head) = self.head(at).filter(|_| left > 0) else {
+                found.push(Corrupt { at, what: "the list of type records leads astray" });
+                break;
+            };
+            match self.record_at(at, head) {
+                Some(record) => {
+                    places.push(at);
+                    stored.push(StoredType { fingerprint: Self::fingerprint_of(head), record });
+                }
+                None => found.push(Corrupt { at, what: "a type record is in no block of its size" }),
+            }
+            at = head.next.load(Ordering::Relaxed);
+        }
+        found.extend(check_stored(&stored).into_iter().map(|(i, what)| Corrupt { at: places[i], what }));
+        found
     }
 
     /// Every record, newest first.
