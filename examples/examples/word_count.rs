@@ -13,8 +13,8 @@
 //!   `cat FILES | LC_ALL=C tr A-Z a-z | tr -cs a-z '\n' | sort | uniq -c`.
 //! - Files are cut into chunks of 1 MiB. A word that is cut by that is put together again at the end.
 //! - FILE may be anything that can be read to its end, and `-` is the standard input. A symbolic link is followed.
-//!   Without any FILE: all regular files under `/usr/share/common-licenses` and `/usr/share/doc`, in the order of
-//!   their names; symbolic links found there are not followed, or their targets would be counted twice.
+//!   Without any FILE: all regular files under `/usr/share/common-licenses` and `/usr/share/doc`, each in the
+//!   order of `find -type f | LC_ALL=C sort`; symbolic links found there are not followed, or their targets would be counted twice.
 //! - Exit codes: 0; 1 if a file could not be read, after everything else was counted; 2 for a wrong command line; 3
 //!   if the counting failed, as when a worker is killed: then no counts are printed.
 
@@ -282,21 +282,21 @@ fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, String> {
     Ok(Command::Count(options))
 }
 
-/// The regular files below `folder`, sorted; what cannot be listed is given to `failed`.
+/// Adds the regular files below `folder`; what cannot be listed is given to `failed`.
 fn walk(folder: &Path, files: &mut Vec<PathBuf>, failed: &mut impl FnMut(&Path, io::Error)) {
-    let listed = fs::read_dir(folder).and_then(|entries| {
-        entries.map(|entry| entry.and_then(|e| Ok((e.path(), e.file_type()?)))).collect()
+    let listed: io::Result<Vec<_>> = fs::read_dir(folder).and_then(|entries| {
+        entries.map(|entry| entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)))).collect()
     });
-    let mut listed: Vec<_> = match listed {
-        Ok(listed) => listed,
-        Err(e) => return failed(folder, e),
-    };
-    listed.sort_by(|(a, _), (b, _)| a.as_os_str().cmp(b.as_os_str()));
-    for (path, kind) in listed {
-        if kind.is_dir() {
-            walk(&path, files, failed);
-        } else if kind.is_file() {
-            files.push(path);
+    match listed {
+        Err(e) => failed(folder, e),
+        Ok(listed) => {
+            for (path, kind) in listed {
+                if kind.is_dir() {
+                    walk(&path, files, failed);
+                } else if kind.is_file() {
+                    files.push(path);
+                }
+            }
         }
     }
 }
@@ -336,7 +336,9 @@ fn count_words(options: Options) -> Result<bool, String> {
     };
     if files.is_empty() {
         for folder in DEFAULT_FOLDERS {
+            let first = files.len();
             walk(Path::new(folder), &mut files, &mut failed);
+            files[first..].sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
         }
     }
     let chunks = cut(&files, &mut failed);

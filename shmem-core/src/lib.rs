@@ -86,6 +86,8 @@ pub mod __private;
 pub mod access;
 mod container;
 mod error;
+#[cfg(test)]
+mod format_test;
 mod heap;
 mod layout;
 mod mapping;

@@ -54,9 +54,8 @@ fn other_process() {
             list.lock().unwrap().view().push(4).unwrap();
         }
         "find_or_construct" => {
-            let count =
-                || Ok::<_, Error>(shared().find_or_construct::<ShmMutex<u64>>("built", ShmMutex::new(0))?);
-            *count().unwrap().lock().unwrap() += 1;
+            let built = shared().find_or_construct::<ShmMutex<u64>>("built", ShmMutex::new(0));
+            *built.unwrap().lock().unwrap() += 1;
         }
         "file" => {
             let data =

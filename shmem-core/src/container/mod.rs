@@ -45,3 +45,12 @@ pub use hash_map::{HashMapMut, HashSetMut, ShmHashMap, ShmHashSet};
 pub use option::{NoneInit, OptionMut, ShmOption, SomeInit};
 pub use string::{EmptyString, ShmString, StringMut, StringPart};
 pub use vec::{EmptyVec, ShmVec, VecIterMut, VecMut};
+
+#[cfg(test)]
+pub(crate) use {
+    boxed::{box_layout, box_slice_layout},
+    hash_map::{hash_map_layout, hash_table_layout},
+    option::option_layout,
+    string::string_layout,
+    vec::vec_layout,
+};

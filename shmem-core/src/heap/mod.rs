@@ -220,3 +220,6 @@ unsafe impl Allocate for Heap {
         self.find_block(offset)
     }
 }
+
+#[cfg(test)]
+pub(crate) use page::{descriptor_layout, header_layout};

@@ -130,6 +130,16 @@ impl Word {
 }
 
 #[cfg(test)]
+pub(crate) fn header_layout() -> crate::format_test::StoredLayout {
+    crate::format_test::stored_layout!(HeapHeader { layout, _zero, committed, bad_frees })
+}
+
+#[cfg(test)]
+pub(crate) fn descriptor_layout() -> crate::format_test::StoredLayout {
+    crate::format_test::stored_layout!(Descriptor { word, listed, frees, partial, groups, _reserved })
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

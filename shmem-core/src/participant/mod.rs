@@ -38,3 +38,6 @@ pub(crate) use slot::{Owner, OwnerState, SlotHandle, TaggedSlot, current_owner};
 
 /// No more than this many process records are ever in a segment: pins are kept as one bit for each.
 pub(crate) const MAX_PROCESSES: usize = 256;
+
+#[cfg(test)]
+pub(crate) use {process::record_layout, slot::slot_layout};

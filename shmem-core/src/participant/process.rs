@@ -481,3 +481,8 @@ mod tests {
         assert!(!participants.is_attached(own + 1));
     }
 }
+
+#[cfg(test)]
+pub(crate) fn record_layout() -> crate::format_test::StoredLayout {
+    crate::format_test::stored_layout!(Record { state, generation, pid, _zero, _reserved })
+}

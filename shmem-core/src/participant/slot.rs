@@ -314,3 +314,8 @@ impl Participants {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) fn slot_layout() -> crate::format_test::StoredLayout {
+    crate::format_test::stored_layout!(Slot { word, held, owner, _reserved })
+}

@@ -7,6 +7,8 @@ use super::directory::{Directory, Key, ObjectInfo, Shape, build_slice};
 use super::fork;
 use super::handle::{Owned, Root};
 use crate::access::{Access, Context, SegmentId};
+#[cfg(doc)]
+use crate::error::NameError;
 use crate::error::{Corrupt, OpenError, Result};
 use crate::heap::{Heap, HeapStats};
 use crate::layout::{Init, ShmSafe, StoredType};

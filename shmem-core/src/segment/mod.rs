@@ -17,3 +17,6 @@ pub use read_only::{ReadOnlySegment, ReadRoot};
 
 /// The longest name of an object in bytes.
 pub const MAX_OBJECT_NAME: usize = directory::MAX_NAME;
+
+#[cfg(test)]
+pub(crate) use directory::{directory_header_layout, entry_layout, schema_head_layout};

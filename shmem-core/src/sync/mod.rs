@@ -5,3 +5,6 @@ mod raw;
 
 pub use mutex::{CorruptGuard, MutexGuard, MutexInit, MutexMut, PoisonedLockError, ShmMutex};
 pub(crate) use raw::{Acquired, Patience, RawLock};
+
+#[cfg(test)]
+pub(crate) use {mutex::mutex_layout, raw::raw_lock_layout};

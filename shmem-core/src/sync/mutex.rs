@@ -537,3 +537,8 @@ impl<T: ShmSafe> fmt::Debug for MutexMut<'_, T> {
         f.debug_struct("MutexMut").field("poison", &self.lock.poison()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+pub(crate) fn mutex_layout() -> crate::format_test::StoredLayout {
+    crate::format_test::stored_layout!(ShmMutex<u64> { lock, value })
+}

@@ -243,3 +243,8 @@ impl RawLock {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) fn raw_lock_layout() -> crate::format_test::StoredLayout {
+    crate::format_test::stored_layout!(RawLock { word, cause })
+}

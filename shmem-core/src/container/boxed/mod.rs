@@ -328,3 +328,11 @@ impl<T: ShmSafe + PartialEq> PartialEq for BoxMut<'_, T> {
         **self == **other
     }
 }
+
+#[cfg(test)]
+pub(crate) fn box_layout() -> crate::format_test::StoredLayout {
+    crate::format_test::stored_layout!(ShmBox<u64> { ptr })
+}
+
+#[cfg(test)]
+pub(crate) use slice::box_slice_layout;

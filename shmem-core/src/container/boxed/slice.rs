@@ -420,3 +420,8 @@ impl<T: ShmSafe + fmt::Debug> fmt::Debug for BoxSliceMut<'_, T> {
         self.as_slice().fmt(f)
     }
 }
+
+#[cfg(test)]
+pub(crate) fn box_slice_layout() -> crate::format_test::StoredLayout {
+    crate::format_test::stored_layout!(ShmBoxSlice<u64> { ptr, len })
+}

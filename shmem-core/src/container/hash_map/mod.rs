@@ -460,3 +460,11 @@ where
         other == self
     }
 }
+
+#[cfg(test)]
+pub(crate) fn hash_map_layout() -> crate::format_test::StoredLayout {
+    crate::format_test::stored_layout!(ShmHashMap < u64, u64 > { table })
+}
+
+#[cfg(test)]
+pub(crate) use raw::hash_table_layout;

@@ -632,3 +632,8 @@ impl<K, V> Iterator for Live<K, V> {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) fn hash_table_layout() -> crate::format_test::StoredLayout {
+    crate::format_test::stored_layout!(Header { mask, seed, limit, items, growth_left, tombstones })
+}

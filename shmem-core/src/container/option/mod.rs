@@ -338,3 +338,8 @@ impl<T: ShmSafe + Ord> Ord for ShmOption<T> {
         self.as_ref().cmp(&other.as_ref())
     }
 }
+
+#[cfg(test)]
+pub(crate) fn option_layout() -> crate::format_test::StoredLayout {
+    crate::format_test::stored_layout!(ShmOption<u64> { tag, value })
+}

@@ -310,3 +310,8 @@ eq! {
     StringMut<'_>, ShmString;
     StringMut<'_>, StringMut<'_>;
 }
+
+#[cfg(test)]
+pub(crate) fn string_layout() -> crate::format_test::StoredLayout {
+    crate::format_test::stored_layout!(ShmString { ptr, len, cap })
+}

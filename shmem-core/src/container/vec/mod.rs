@@ -318,3 +318,8 @@ impl<T: ShmSafe + PartialEq<U>, U: ShmSafe> PartialEq<VecMut<'_, U>> for VecMut<
         self.as_slice() == other.as_slice()
     }
 }
+
+#[cfg(test)]
+pub(crate) fn vec_layout() -> crate::format_test::StoredLayout {
+    crate::format_test::stored_layout!(ShmVec<u64> { ptr, len, cap })
+}

@@ -164,3 +164,8 @@ impl Directory {
         Ok(())
     }
 }
+
+#[cfg(test)]
+pub(crate) fn schema_head_layout() -> crate::format_test::StoredLayout {
+    crate::format_test::stored_layout!(Head { next, len, fingerprint })
+}
