@@ -215,6 +215,12 @@ thread_local! {
     static LOG: Cell<Option<(SegmentId, NonNull<UndoLog>)>> = const { Cell::new(None) };
 }
 
+/// Whether this thread has an undo log in force, for whatever segment.
+#[inline]
+pub(crate) fn undo_log_in_force() -> bool {
+    LOG.with(|log| log.get().is_some())
+}
+
 /// Runs `body` with `log` in force on this thread for the segment `id`: every access context made meanwhile
 /// carries it, destructors' included.
 pub fn with_undo_log<R>(id: SegmentId, log: &UndoLog, body: impl FnOnce() -> R) -> R {
@@ -286,7 +292,7 @@ impl<'a> Access<'a> {
 
     /// Announces that `len` bytes at `at` are about to be overwritten, or that a `&mut` to them is about to be
     /// handed out. Call it before anything has changed. Without a transaction it is one predicted branch. Bytes
-    /// outside the mapping (a value being built on the stack) are not recorded.
+    /// outside the segment (a value still being built on the stack) are nobody's to restore and are not recorded.
     ///
     /// # Safety
     /// 1. `len` bytes at `at` are valid for reads.
@@ -294,11 +300,10 @@ impl<'a> Access<'a> {
     pub unsafe fn save<T: ?Sized>(&self, at: *const T, len: usize) {
         if let Some(log) = self.log {
             cold();
-            let at = NonNull::new(at.cast::<u8>().cast_mut()).expect("a place to save is never null");
-            // A value under construction outside the segment is not restored: its place is gone by then.
-            if self.context.offset_of(at.as_ptr()).is_none() {
+            if self.context.offset_of(at.cast()).is_none() {
                 return;
             }
+            let at = NonNull::new(at.cast::<u8>().cast_mut()).expect("a place to save is never null");
             // SAFETY: 1.
             unsafe { log.undo.save(at, len) }
         }
@@ -432,6 +437,58 @@ impl std::fmt::Debug for Access<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Access").field("context", &self.context).field("undo", &self.log.is_some()).finish()
     }
+}
+
+/// A place outside any segment where a value of one stands for a while.
+struct StandIn {
+    first: usize,
+    len: usize,
+    context: NonNull<Context>,
+    outer: Option<NonNull<StandIn>>,
+}
+
+thread_local! {
+    /// The innermost place of this thread.
+    static STAND_INS: Cell<Option<NonNull<StandIn>>> = const { Cell::new(None) };
+}
+
+/// Runs `body` while a value of the segment of `access` stands at `at`, outside it: a destructor that runs there on
+/// this thread finds the segment all the same (see [`stand_in_of`]). Without a destructor it costs nothing.
+#[inline]
+pub(crate) fn standing_in<T, R>(at: *const T, access: Access<'_>, body: impl FnOnce() -> R) -> R {
+    if !std::mem::needs_drop::<T>() {
+        return body();
+    }
+    struct Restore(Option<NonNull<StandIn>>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            STAND_INS.set(self.0);
+        }
+    }
+    let outer = STAND_INS.get();
+    let place =
+        StandIn { first: at.addr(), len: size_of::<T>(), context: NonNull::from(access.context), outer };
+    let _restore = Restore(outer);
+    STAND_INS.set(Some(NonNull::from(&place)));
+    body()
+}
+
+/// Access to the segment whose value stands at `at` for now, if [`standing_in`] says so.
+///
+/// # Safety
+/// 1. The access is not used after the `standing_in` it comes from.
+pub(crate) unsafe fn stand_in_of<'a>(at: *const u8) -> Option<Access<'a>> {
+    let mut next = STAND_INS.try_with(Cell::get).ok().flatten();
+    while let Some(place) = next {
+        // SAFETY: `standing_in` keeps the place on its stack until it has taken it out of the list.
+        let place = unsafe { place.as_ref() };
+        if at.addr().wrapping_sub(place.first) < place.len {
+            // SAFETY: 1; `standing_in` borrows the context meanwhile.
+            return Some(Access::new(unsafe { place.context.as_ref() }));
+        }
+        next = place.outer;
+    }
+    None
 }
 
 /// Marks the branch it stands in as unlikely.

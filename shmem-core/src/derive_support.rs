@@ -124,3 +124,87 @@ const_param! {
 pub trait Fallback<'a>: Sized + Send + 'static {}
 
 impl<T: Sized + Send + 'static> Fallback<'_> for T {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::init::replace;
+    use crate::testing::TestSegment;
+    use crate::{ShmDrop, ShmSafe};
+    use std::cell::RefCell;
+    use std::ptr::NonNull;
+
+    thread_local! {
+        /// The segments that destructors found.
+        static FOUND: RefCell<Vec<(u64, crate::access::SegmentId)>> = const { RefCell::new(Vec::new()) };
+    }
+
+    #[derive(ShmSafe)]
+    #[shm(drop)]
+    #[repr(C)]
+    struct Closing {
+        id: u64,
+        finder: Finder,
+    }
+
+    impl ShmDrop for Closing {
+        fn drop(this: ClosingMut<'_>) {
+            FOUND.with_borrow_mut(|found| found.push((*this.id, this.finder.0.context().id())));
+        }
+    }
+
+    /// Its view is its access.
+    #[repr(C)]
+    struct Finder;
+    struct FinderMut<'a>(Access<'a>);
+
+    // SAFETY: it has no bytes.
+    unsafe impl ShmSafe for Finder {
+        const PLAIN: bool = true;
+        const ANY_BITS: bool = true;
+        type Parts = ();
+        type Mut<'a> = FinderMut<'a>;
+        unsafe fn view<'a>(_: NonNull<Self>, access: Access<'a>) -> FinderMut<'a> {
+            FinderMut(access)
+        }
+        unsafe fn relocate(_: *mut Self, _: *mut Self) {}
+        fn type_info() -> &'static crate::TypeInfo {
+            <()>::type_info()
+        }
+        unsafe fn visit(_: *const Self, _: &mut crate::Visitor<'_>) {}
+    }
+
+    #[derive(ShmSafe)]
+    #[repr(C)]
+    struct Two {
+        one: Closing,
+        two: Closing,
+    }
+
+    fn closing(id: u64) -> ClosingInit<u64, Finder> {
+        ClosingInit { id, finder: Finder }
+    }
+
+    /// A destructor that runs in the segment, in a scratch place, or when a later field fails, has the segment's heap;
+    /// one that runs on the stack has none.
+    #[test]
+    fn a_destructor_finds_its_segment() {
+        let segment = TestSegment::new();
+        let here = segment.access().context().id();
+        let mut value = segment.build::<Two>(TwoInit { one: closing(1), two: closing(2) }).unwrap();
+        let at = NonNull::from(value.get());
+        // SAFETY: valid, and ours alone.
+        unsafe { replace(at, TwoInit { one: closing(3), two: closing(4) }, segment.access()).unwrap() };
+        assert_eq!(FOUND.take(), [(1, here), (2, here)]);
+        let failing =
+            TwoInit { one: closing(5), two: crate::init::with(|_| Err(crate::Error::OtherSegment)) };
+        // SAFETY: as above.
+        assert!(unsafe { replace(at, failing, segment.access()) }.is_err());
+        assert_eq!(FOUND.take(), [(5, here)]);
+        *value.view().one.id = 6;
+        drop(value);
+        assert_eq!(FOUND.take(), [(6, here), (4, here)]);
+        drop(Closing { id: 7, finder: Finder });
+        assert_eq!(FOUND.take(), [(7, Access::detached().context().id())]);
+    }
+}

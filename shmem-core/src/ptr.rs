@@ -33,6 +33,16 @@ impl<T> OffsetPtr<T> {
         Self::decode(ptr::from_ref(self), self.offset)
     }
 
+    /// The target, without looking whether there is one.
+    ///
+    /// # Safety
+    /// 1. It is not null.
+    #[inline]
+    pub(crate) unsafe fn as_ptr_unchecked(&self) -> *mut T {
+        debug_assert!(!self.is_null());
+        ptr::with_exposed_provenance_mut(ptr::from_ref(self).addr().wrapping_add_signed(self.offset as isize))
+    }
+
     /// The target, or `None` for null.
     #[inline]
     pub fn get(&self) -> Option<NonNull<T>> {

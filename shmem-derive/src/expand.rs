@@ -14,16 +14,19 @@ pub(crate) fn item(item: &Item) -> TokenStream {
     let code = Code::new(item);
     let (view, init) = (code.view_type(), code.init_type());
     let impls = [
+        code.parts(),
         code.shm_safe(),
         code.init_impl(),
         code.unpin(),
         code.drop(),
         code.hash(),
+        code.every_field(),
         code.layout_checked_now(),
     ];
     quote! {
         #view
         #init
+        #[allow(deprecated)]
         const _: () = { #(#impls)* };
     }
 }
@@ -221,21 +224,33 @@ impl<'i> Code<'i> {
         self.init_impl_with(bounds, body)
     }
 
-    /// The header of `ShmSafe`, with these members.
-    fn shm_safe(&self) -> TokenStream {
-        let (krate, core, this) = (&self.krate, &self.core, &self.this);
-        let (params, _, clause) = self.generics.split_for_impl();
-        let (types, members) = (self.types(), self.members());
-        let [plain, any_bits, has_locks, view_fn, relocate, visit, lock_held] =
-            ["PLAIN", "ANY_BITS", "HAS_LOCKS", "view", "relocate", "visit", "lock_held"]
-                .map(|m| self.each(m));
-        let (_, view_args, _) = self.view_generics.split_for_impl();
-        let reach = types.iter().map(|ty| {
-            let (start, end) = ends(ty);
+    /// What `Parts` is: a type that anybody may name, though its fields' types may be private.
+    fn parts(&self) -> TokenStream {
+        let core = &self.core;
+        let generics = &self.generics;
+        let clause = &generics.where_clause;
+        let reach = self.types().into_iter().map(|ty| {
+            let (start, end) = ends(&ty);
             let (krate, open) = (self.item.krate_at(start), quote_spanned!(start=> ::Reach<));
             let close = quote_spanned!(end=> >);
             quote!(#krate #open #ty #close)
         });
+        let allowed = allowed();
+        quote! {
+            #allowed
+            pub struct __ShmParts #generics (#core::marker::PhantomData<(#(#reach,)*)>) #clause;
+        }
+    }
+
+    /// `ShmSafe` itself.
+    fn shm_safe(&self) -> TokenStream {
+        let (krate, core, this) = (&self.krate, &self.core, &self.this);
+        let (params, args, clause) = self.generics.split_for_impl();
+        let members = self.members();
+        let [plain, any_bits, has_locks, view_fn, relocate, visit, lock_held] =
+            ["PLAIN", "ANY_BITS", "HAS_LOCKS", "view", "relocate", "visit", "lock_held"]
+                .map(|m| self.each(m));
+        let (_, view_args, _) = self.view_generics.split_for_impl();
         let view_name = self.item.view_name();
         let boolean = quote!(#core::primitive::bool);
         let owns = self.item.attrs.drop;
@@ -264,7 +279,7 @@ impl<'i> Code<'i> {
             // does for the fields what it is to do for the whole.
             #[automatically_derived]
             unsafe impl #params #krate::ShmSafe for #this #clause {
-                type Parts = (#(#reach,)*);
+                type Parts = __ShmParts #args;
                 type Mut<'shm> = #view_name #view_args;
                 const PLAIN: #boolean = true #(&& #plain)*;
                 const ANY_BITS: #boolean = !#owns #(&& #any_bits)*;
@@ -377,6 +392,18 @@ impl<'i> Code<'i> {
         quote_spanned!(at=> #krate::__private::check_layout(#size, #align, #transparent, #fields);)
     }
 
+    /// Does not compile if the struct has a field that the derive has not seen: another attribute may add one.
+    fn every_field(&self) -> TokenStream {
+        let (this, name, members) = (&self.this, &self.item.name, self.members());
+        let (params, _, clause) = self.generics.split_for_impl();
+        quote! {
+            #[allow(dead_code)]
+            fn __every_field #params (__this: &#this) #clause {
+                let #name { #(#members: _),* } = __this;
+            }
+        }
+    }
+
     /// The layout of a generic type is checked when it is used, of any other right here.
     fn layout_checked_now(&self) -> TokenStream {
         if self.is_generic() {
@@ -419,11 +446,11 @@ impl<'i> Code<'i> {
                 #[automatically_derived]
                 impl #params #core::ops::Drop for #this #clause {
                     fn drop(&mut self) {
-                        let __at = #core::ptr::NonNull::from(self);
                         // SAFETY: a value is dropped once, by whoever has it for himself, while what it stands in is
                         // there; its fields are dropped after this. The view cannot outlive the call: its lifetime
                         // is any.
                         unsafe {
+                            let __at = #core::ptr::NonNull::new_unchecked(&raw mut *self);
                             let __access = #private::access_of(__at.as_ptr());
                             <Self as #krate::ShmDrop>::drop(<Self as #krate::ShmSafe>::view(__at, __access))
                         }

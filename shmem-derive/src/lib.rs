@@ -33,7 +33,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `#[shm(…)]` on the struct | meaning |
 /// |---|---|
 /// | `hash` | implements `ShmHash`, so that it can be a key: feeds each field in order |
-/// | `drop` | calls the type's `ShmDrop::drop` with its view when a value is destroyed |
+/// | `drop` | calls the type's `ShmDrop::drop` with its view when a value is destroyed (a generic type then declares its parameters as `T: ShmSafe` itself) |
 /// | `version = N` | part of the type's identity (a `u32`, 0 if absent): raise it when the meaning of the bytes changes but not their layout |
 /// | `unsafe(name = "…")` | the type's whole name, in place of its own name and module. Unsafe: the author vouches that every type of that name and layout has the same invariants |
 /// | `crate = path` | where `shmem_core` is found; `::shmem_core` if absent |

@@ -50,7 +50,8 @@ pub fn cut_lifelines() {
 
 /// Limits the size of files that this process writes.
 pub fn limit_file_size(bytes: Option<u64>) -> io::Result<()> {
-    let limit = libc::rlimit { rlim_cur: bytes.unwrap_or(libc::RLIM_INFINITY), rlim_max: libc::RLIM_INFINITY };
+    let limit =
+        libc::rlimit { rlim_cur: bytes.unwrap_or(libc::RLIM_INFINITY), rlim_max: libc::RLIM_INFINITY };
     // SAFETY: a valid structure.
     done(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &limit) })
 }
@@ -97,7 +98,10 @@ impl Forked {
         let mut byte = [0];
         let start = Instant::now();
         loop {
-            assert!(start.elapsed() < Duration::from_secs(30), "a forked child reports nothing more than {text:?}");
+            assert!(
+                start.elapsed() < Duration::from_secs(30),
+                "a forked child reports nothing more than {text:?}"
+            );
             match self.report.read(&mut byte) {
                 Ok(1) if byte[0] != b'\n' => text.push(byte[0] as char),
                 Ok(_) => return text,

@@ -39,7 +39,8 @@ struct Branch {
 
 type Accounts = ShmMutex<ShmHashMap<u64, Account>>;
 
-const LONG_NAME: &str = "a name that is too long to stand in its directory entry, and so has a block of its own";
+const LONG_NAME: &str =
+    "a name that is too long to stand in its directory entry, and so has a block of its own";
 
 fn builder(path: &Path) -> SegmentBuilder {
     Segment::file(path).size(128 << 10)
@@ -135,7 +136,12 @@ fn look(segment: &Segment, entries: bool) -> Answers {
     ask::<u8>(a, segment, "byte 3", None);
     ask_slice::<u64>(a, segment, "large", when(entries, &|all| all.len() == 2000 && all[1999] == 1999));
     ask::<Accounts>(a, segment, "accounts", None);
-    ask::<Tree>(a, segment, "tree", when(entries, &|tree| tree.branches[0].tree.as_deref().unwrap().value == 2));
+    ask::<Tree>(
+        a,
+        segment,
+        "tree",
+        when(entries, &|tree| tree.branches[0].tree.as_deref().unwrap().value == 2),
+    );
     ask::<f64>(a, segment, "no such name", None);
     let unique = segment.find_unique::<i128>().map(|found| found.is_some()).map_err(typed);
     a.found.insert("unique", unique);

@@ -112,7 +112,11 @@ fn a_killed_holder_of_a_value_that_owns_memory() {
             Err(e) => assert_eq!(e, BY_DEATH),
         }
         let mut guard = list.lock_poisoned().expect("whatever it was doing, the value is memory-safe");
-        assert!(guard.iter().enumerate().all(|(i, n)| *n == i as u64), "as before or as after: {:?}", &**guard);
+        assert!(
+            guard.iter().enumerate().all(|(i, n)| *n == i as u64),
+            "as before or as after: {:?}",
+            &**guard
+        );
         guard.view().clear();
         guard.clear_poison();
     }

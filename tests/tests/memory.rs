@@ -79,10 +79,12 @@ fn use_memory(segment: &Segment, seed: u64, bytes: u64) {
     while asked < bytes {
         nth += 1;
         let outcome = match things.len() as u64 {
-            n if n < 4 || n < 24 && random.below(4) == 0 => new_thing(segment, &mut random, nth).map(|thing| {
-                things.push(thing);
-                64
-            }),
+            n if n < 4 || n < 24 && random.below(4) == 0 => {
+                new_thing(segment, &mut random, nth).map(|thing| {
+                    things.push(thing);
+                    64
+                })
+            }
             n => change(&things[random.below(n) as usize], &mut random),
         };
         match outcome {

@@ -99,13 +99,17 @@ fn what_is_no_file() {
     fails!(file_error(&at("socket")), OpenError::NotAFile { .. });
     fails!(file_error(Path::new("/dev/null")), OpenError::NotAFile { .. });
     Segment::file(at("real")).size(64 << 10).create().unwrap();
-    for (link, target) in [("to a segment", at("real")), ("to nothing", at("nothing")), ("loop", at("loop"))] {
+    for (link, target) in [("to a segment", at("real")), ("to nothing", at("nothing")), ("loop", at("loop"))]
+    {
         std::os::unix::fs::symlink(target, at(link)).unwrap();
         fails!(file_error(&at(link)), OpenError::SymbolicLink { .. });
     }
     fails!(why(|| Segment::file(at("nothing")).open()), OpenError::NotFound { .. });
     fails!(why(|| Segment::file(at("nothing")).open_read_only()), OpenError::NotFound { .. });
-    fails!(why(|| Segment::file(at("nothing/here")).create()), OpenError::NotFound { .. } | OpenError::Io { .. });
+    fails!(
+        why(|| Segment::file(at("nothing/here")).create()),
+        OpenError::NotFound { .. } | OpenError::Io { .. }
+    );
     Segment::file(at("real")).open().unwrap();
 }
 
@@ -136,7 +140,9 @@ fn truncated_at_every_page() {
     let whole = image(&dir);
     let pages = whole.len().div_ceil(4096);
     let mut opens_from = None;
-    for len in (0..=pages).flat_map(|page| [page * 4096 - usize::from(page > 0), page * 4096, page * 4096 + 1]) {
+    for len in
+        (0..=pages).flat_map(|page| [page * 4096 - usize::from(page > 0), page * 4096, page * 4096 + 1])
+    {
         let len = len.min(whole.len());
         let path = written(&dir, &whole[..len]);
         match Segment::file(&path).open() {

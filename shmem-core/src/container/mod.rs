@@ -33,13 +33,15 @@ macro_rules! builtin_info {
 
 mod boxed;
 mod drop_queue;
-mod hash_map;
+pub mod hash_map;
 mod option;
 mod string;
+#[cfg(test)]
+mod test_kit;
 mod vec;
 
 pub use boxed::{BoxInit, BoxMut, BoxSliceFromFn, BoxSliceMut, ShmBox, ShmBoxSlice};
-pub use hash_map::*;
+pub use hash_map::{HashMapMut, HashSetMut, ShmHashMap, ShmHashSet};
 pub use option::{NoneInit, OptionMut, ShmOption, SomeInit};
 pub use string::{EmptyString, ShmString, StringMut, StringPart};
 pub use vec::{EmptyVec, ShmVec, VecIterMut, VecMut};

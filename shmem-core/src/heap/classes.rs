@@ -150,7 +150,8 @@ impl Classes {
         }
         let first = if size <= FINE { self.fine[size.div_ceil(8)] } else { self.coarse[size.div_ceil(128)] };
         // The last class is half a page, a multiple of every alignment that got here.
-        (usize::from(first)..self.count).find(|class| self.table[*class].size as usize % align == 0)
+        (usize::from(first)..self.count)
+            .find(|class| (self.table[*class].size as usize).is_multiple_of(align))
     }
 }
 
@@ -171,8 +172,9 @@ mod tests {
             for align in (0..=12).map(|bit| 1usize << bit) {
                 let mut expected = 0;
                 for size in 1..=page {
-                    let fits =
-                        |class: &Class| class.size as usize >= size && class.size as usize % align == 0;
+                    let fits = |class: &Class| {
+                        class.size as usize >= size && (class.size as usize).is_multiple_of(align)
+                    };
                     while expected < classes.count && !fits(&classes.table[expected]) {
                         expected += 1;
                     }
@@ -196,6 +198,27 @@ mod tests {
                 let bits: u32 = (0..class.words).map(|i| class.mask(i).count_ones()).sum();
                 assert_eq!(bits, class.blocks);
             }
+        }
+    }
+
+    /// The figures of FORMAT.md, "Size classes".
+    #[test]
+    fn the_tables_are_those_of_the_format() {
+        let expected = [
+            (12, 37, 512, [576, 672, 816, 1024, 1280, 2048]),
+            (14, 53, 2048, [2304, 2688, 3200, 4096, 5376, 8192]),
+            (16, 69, 8192, [9344, 10880, 13056, 16384, 21760, 32768]),
+        ];
+        for (shift, count, last_step, few) in expected {
+            let classes = Classes::for_page(shift).unwrap();
+            let sizes: Vec<u32> = classes.table[..classes.count].iter().map(|class| class.size).collect();
+            assert_eq!(sizes.len(), count);
+            assert_eq!(
+                sizes[..18],
+                [16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128, 144, 160, 176]
+            );
+            assert_eq!(sizes[count - 7], last_step);
+            assert_eq!(sizes[count - 6..], few);
         }
     }
 

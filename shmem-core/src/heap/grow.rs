@@ -13,10 +13,19 @@ use std::time::{Duration, Instant};
 
 /// How long a claim under way may keep others from reporting that memory ran out. A claim takes microseconds; one
 /// that is older belongs to a process that died or was stopped in it.
-const PATIENCE: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// The largest step in which memory is committed.
 const LARGEST_STEP: u64 = 32 << 20;
+
+/// What a look at every page has shown.
+#[derive(Default, PartialEq, Eq)]
+pub(super) struct Survey {
+    /// The claims under way: page and word.
+    claims: Vec<(u64, u64)>,
+    /// Another number when a page has changed (but for a coincidence).
+    changes: u64,
+}
 
 /// How much of the heap a new segment commits.
 fn first_step(page_shift: u32) -> u64 {
@@ -118,8 +127,8 @@ impl Heap {
         pages: u64,
         mut attempt: impl FnMut(&Self) -> Option<R>,
     ) -> Result<R, AllocError> {
-        let mut refused = None;
-        let mut since: Option<Instant> = None;
+        let begun = Instant::now();
+        let (mut refused, mut seen, mut since) = (None, Survey::default(), begun);
         let (mut commits, mut waits) = (0u32, 0u32);
         loop {
             if let Some(done) = attempt(self) {
@@ -141,19 +150,25 @@ impl Heap {
                     Err(error) => refused = Some(error),
                 }
             }
-            let pending = self.heal(true);
+            let survey = self.heal(true);
             if let Some(done) = attempt(self) {
                 return Ok(done);
             }
-            // A claim under way may be given up, and a block may be on its way through a page that changes.
-            let since = since.get_or_insert_with(Instant::now);
-            if since.elapsed() >= PATIENCE {
-                self.abandon(&pending);
-                self.heal(true);
-                return attempt(self).ok_or_else(|| refused.unwrap_or_else(|| self.out_of_memory(size)));
+            let give_up = || refused.unwrap_or_else(|| self.out_of_memory(size));
+            // No claim is under way, and between two looks at every page none has changed: it is true. (Or so much
+            // changes that it might as well be.)
+            if survey.claims.is_empty() && (survey == seen || waits >= 32) {
+                return Err(give_up());
             }
-            if pending.is_empty() && waits > 0 {
-                return Err(refused.unwrap_or_else(|| self.out_of_memory(size)));
+            if survey != seen {
+                (seen, since) = (survey, Instant::now());
+            } else if since.elapsed() >= PATIENCE {
+                self.abandon(&seen.claims);
+                self.heal(true);
+                return attempt(self).ok_or_else(give_up);
+            }
+            if begun.elapsed() >= 4 * PATIENCE {
+                return Err(give_up());
             }
             waits += 1;
             match waits {
@@ -164,24 +179,25 @@ impl Heap {
     }
 
     /// Looks at every page: lists those that ought to be on a list (with `all`, every page with a free block), gives
-    /// empty ones back, undoes retirements. Gives the claims under way.
-    pub(super) fn heal(&self, all: bool) -> Vec<(u64, u64)> {
-        let (raw, mut page, mut pending) = (&self.raw, 0, Vec::new());
+    /// empty ones back, undoes retirements.
+    pub(super) fn heal(&self, all: bool) -> Survey {
+        let (raw, mut page, mut survey) = (&self.raw, 0, Survey::default());
         let committed = raw.committed();
         while page < committed {
             let word = raw.word(page);
+            survey.changes = survey.changes.rotate_left(7).wrapping_add(word.0);
             let mut len = 1;
             match word.state() {
                 Some(PageState::Free) if !raw.is_listed(FREE_LIST, page) => raw.list(FREE_LIST, page, 1),
                 Some(PageState::Small) => self.heal_small(page, word.payload() as usize, all),
-                Some(PageState::Retiring) => {
-                    // Its retirer is dead, or will find that it was overtaken.
-                    if raw.change(page, word, PageState::Small, word.payload()).is_some() {
-                        self.heal_small(page, word.payload() as usize, all);
-                    }
+                // Its retirer is dead, or will find that it was overtaken.
+                Some(PageState::Retiring)
+                    if raw.change(page, word, PageState::Small, word.payload()).is_some() =>
+                {
+                    self.heal_small(page, word.payload() as usize, all)
                 }
                 Some(PageState::Claiming) if !self.is_abandoned(page, word.0) => {
-                    pending.push((page, word.0));
+                    survey.claims.push((page, word.0));
                     len = word.payload();
                 }
                 Some(PageState::Head) => len = word.payload(),
@@ -189,7 +205,7 @@ impl Heap {
             }
             page += len.max(1);
         }
-        pending
+        survey
     }
 
     fn heal_small(&self, page: u64, class: usize, all: bool) {
@@ -210,13 +226,13 @@ impl Heap {
     }
 
     /// From now on does not wait for these claims.
-    fn abandon(&self, pending: &[(u64, u64)]) {
+    fn abandon(&self, claims: &[(u64, u64)]) {
         if let Ok(mut abandoned) = self.abandoned.try_lock() {
-            abandoned.extend(pending.iter().copied());
+            abandoned.extend(claims.iter().copied());
         }
     }
 
-    fn is_abandoned(&self, page: u64, word: u64) -> bool {
+    pub(super) fn is_abandoned(&self, page: u64, word: u64) -> bool {
         self.abandoned.try_lock().is_ok_and(|abandoned| abandoned.get(&page) == Some(&word))
     }
 

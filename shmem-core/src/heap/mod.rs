@@ -35,7 +35,7 @@
 //! | committing memory | memory that the next step finds committed |
 //!
 //! Unreachable blocks and pages stay accounted as used, until leaks are recovered. No step is ever waited for, but
-//! one: who finds no memory while a claim is under way waits up to 50 ms for it, once for each claim that stays.
+//! one: who finds no memory while a claim is under way waits up to a quarter of a second for it, once for each claim that stays.
 //!
 //! # Never
 //! This layer makes no system call ([`Commit`] does), touches no page that is not committed, writes to no block, and
@@ -128,7 +128,15 @@ impl Heap {
         // Few slots where few pages are to be had.
         let slots = if header.heap_page_shift == 12 { 4 } else { 16 };
         let slots = (0..slots).map(|_| Slot::new(raw.classes.count())).collect();
-        Ok(Heap { raw, commit, slots, abandoned: Mutex::default(), growing: Mutex::default() })
+        let heap = Heap { raw, commit, slots, abandoned: Mutex::default(), growing: Mutex::default() };
+        if cfg!(shmem_poison) {
+            let (base, data) = (heap.raw.base(), header.data_at);
+            poison::poison_here(base, data, heap.raw.page_at(heap.raw.committed()) - data);
+            heap.for_each_live_block(&mut |block| {
+                poison::unpoison_here(base, block.offset, block.size_bytes)
+            });
+        }
+        Ok(heap)
     }
 
     /// How long the file must be for what the heap has committed; a shorter one was truncated.

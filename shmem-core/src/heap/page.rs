@@ -2,6 +2,7 @@
 //!
 //! Mapped bytes are always std's atomics, in loom builds too.
 
+use std::mem::offset_of;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// The value of [`HeapHeader::layout`]: names the class tables and the protocol.
@@ -20,7 +21,12 @@ pub(super) struct HeapHeader {
     pub(super) bad_frees: AtomicU64,
 }
 
-const _: () = assert!(size_of::<HeapHeader>() == 24 && align_of::<HeapHeader>() == 8);
+const _: () = {
+    assert!(size_of::<HeapHeader>() == 24 && align_of::<HeapHeader>() == 8);
+    assert!(offset_of!(HeapHeader, layout) == 0);
+    assert!(offset_of!(HeapHeader, committed) == 8);
+    assert!(offset_of!(HeapHeader, bad_frees) == 16);
+};
 
 /// What the heap knows of one page. Zeroed memory is the descriptor of a free page.
 ///
@@ -42,7 +48,14 @@ pub(super) struct Descriptor {
     _reserved: [AtomicU64; 2],
 }
 
-const _: () = assert!(size_of::<Descriptor>() == crate::mapping::superblock::DESCRIPTOR_BYTES as usize);
+const _: () = {
+    assert!(size_of::<Descriptor>() == crate::mapping::superblock::DESCRIPTOR_BYTES as usize);
+    assert!(offset_of!(Descriptor, word) == 0);
+    assert!(offset_of!(Descriptor, listed) == 8);
+    assert!(offset_of!(Descriptor, frees) == 12);
+    assert!(offset_of!(Descriptor, partial) == 16);
+    assert!(offset_of!(Descriptor, groups) == 32);
+};
 
 /// On no list: full, or with too few free blocks to be worth it.
 pub(super) const UNLISTED: u32 = 0;

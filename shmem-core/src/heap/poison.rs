@@ -29,24 +29,29 @@ mod active {
         MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner).push((segment, base));
     }
 
-    pub(crate) fn detach(base: usize, reserved_bytes: usize) {
+    /// Poisons one mapping's bytes.
+    pub(crate) fn poison_here(base: usize, offset: u64, len: u64) {
         // SAFETY: the range is mapped; the runtime changes only its own shadow of it.
-        unsafe { __asan_unpoison_memory_region(base as *const c_void, reserved_bytes) };
+        unsafe { __asan_poison_memory_region((base + offset as usize) as *const c_void, len as usize) }
+    }
+
+    /// Makes one mapping's bytes accessible.
+    pub(crate) fn unpoison_here(base: usize, offset: u64, len: u64) {
+        // SAFETY: as in `poison_here`.
+        unsafe { __asan_unpoison_memory_region((base + offset as usize) as *const c_void, len as usize) }
+    }
+
+    pub(crate) fn detach(base: usize, reserved_bytes: usize) {
+        unpoison_here(base, 0, reserved_bytes as u64);
         MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, at)| *at != base);
     }
 
     pub(crate) fn poison(segment: [u8; 16], offset: u64, len: u64) {
-        // SAFETY: the range is mapped; the runtime changes only its own shadow of it.
-        each(segment, |base| unsafe {
-            __asan_poison_memory_region((base + offset as usize) as *const c_void, len as usize)
-        });
+        each(segment, |base| poison_here(base, offset, len));
     }
 
     pub(crate) fn unpoison(segment: [u8; 16], offset: u64, len: u64) {
-        // SAFETY: as in `poison`.
-        each(segment, |base| unsafe {
-            __asan_unpoison_memory_region((base + offset as usize) as *const c_void, len as usize)
-        });
+        each(segment, |base| unpoison_here(base, offset, len));
     }
 }
 
@@ -57,6 +62,10 @@ pub(super) use active::*;
 mod inert {
     #[inline(always)]
     pub(crate) fn attach(_: [u8; 16], _: usize) {}
+    #[inline(always)]
+    pub(crate) fn poison_here(_: usize, _: u64, _: u64) {}
+    #[inline(always)]
+    pub(crate) fn unpoison_here(_: usize, _: u64, _: u64) {}
     #[inline(always)]
     pub(crate) fn detach(_: usize, _: usize) {}
     #[inline(always)]

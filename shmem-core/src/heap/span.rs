@@ -43,7 +43,7 @@ impl Heap {
             // Each round fails only if somebody else took a page of the run, which is progress, or because a page was
             // listed wrongly, which it is no longer.
             for _ in 0..1 + heap.raw.committed() {
-                let Found::Run(first) = heap.raw.find_run(pages) else { return None };
+                let Found::Run(first) = heap.find_run(pages) else { return None };
                 if heap.raw.claim_run(first, pages) {
                     let (offset, usable) =
                         (heap.raw.page_at(first), (pages * heap.raw.page_bytes()) as usize);
@@ -59,7 +59,7 @@ impl Heap {
 
     /// How many pages must be committed for a run of `pages` to end there.
     pub(super) fn committed_for(&self, pages: u64) -> u64 {
-        match self.raw.find_run(pages) {
+        match self.find_run(pages) {
             // Somebody has freed one meanwhile: take it.
             Found::Run(_) => 0,
             Found::Tail(tail) => self.raw.committed() - tail + pages,
@@ -82,6 +82,9 @@ impl Heap {
             return None;
         }
         let (len, wanted) = (head.payload(), self.pages_for(new_size));
+        if first + len > self.raw.committed() {
+            return None;
+        }
         let usable = |pages: u64| {
             let len = poison::handed_out(new_size, (pages * self.raw.page_bytes()) as usize);
             poison::unpoison(self.raw.header.segment_id, offset, len as u64);
@@ -103,59 +106,79 @@ impl Heap {
         }
         self.raw.extend_run(first, head, wanted).then(|| usable(wanted))?
     }
-}
 
-impl Raw {
     /// The lowest run of `pages` free pages, as the list of free pages shows it.
     fn find_run(&self, pages: u64) -> Found {
-        let committed = self.committed();
+        let committed = self.raw.committed();
         let (mut start, mut end) = (0, 0);
-        for (first, word) in self.listed(FREE_LIST, committed) {
-            if word == !0 && end == first {
-                end = first + 64;
-            } else {
-                let mut rest = word;
-                while rest != 0 {
-                    let from = u64::from(rest.trailing_zeros());
-                    let len = u64::from((!(rest >> from)).trailing_zeros()).min(64 - from);
-                    if first + from != end {
-                        start = first + from;
-                    }
-                    end = first + from + len;
-                    if end - start >= pages {
-                        return Found::Run(if pages > 1 { self.start_of_run(start) } else { start });
-                    }
-                    rest = if from + len < 64 { rest & (!0 << (from + len)) } else { 0 };
+        for (first, word) in self.raw.listed(FREE_LIST, committed) {
+            let mut rest = word;
+            while rest != 0 {
+                let from = u64::from(rest.trailing_zeros());
+                let len = u64::from((rest >> from).trailing_ones());
+                if first + from != end {
+                    start = first + from;
                 }
-            }
-            if end - start >= pages {
-                return Found::Run(self.start_of_run(start));
+                end = first + from + len;
+                if end - start >= pages
+                    && let Some(start) = self.start_of_run(start, end, pages)
+                {
+                    return Found::Run(start);
+                }
+                rest = if from + len < 64 { rest & (!0 << (from + len)) } else { 0 };
             }
         }
         Found::Tail(if end == committed { end - start } else { 0 })
     }
 
-    /// The first page of the run of free pages that a search saw begin at `start`: pages before it may have been
-    /// listed behind the search's back, and a claim in the middle of a run would leave it in pieces.
-    fn start_of_run(&self, start: u64) -> u64 {
+    /// Where to claim `pages` pages of the run that a search saw as `start..end`.
+    ///
+    /// A claim in the middle of a run would leave it in pieces. So pages before the run that were listed behind the
+    /// search's back belong to it, and pages of a claim under way that somebody has listed in passing do not.
+    fn start_of_run(&self, start: u64, end: u64, pages: u64) -> Option<u64> {
         let mut first = start;
-        while let Some(before) = first.checked_sub(1) {
-            let word = self.word(before);
-            match word.state() {
-                Some(PageState::Free) => first = before,
-                // A run that is being taken apart: what of it is free already is best left together.
-                Some(PageState::Claiming) => return start,
-                Some(PageState::Body) => {
-                    let head = before.checked_sub(word.payload()).map(|head| self.word(head));
-                    let whole = head.is_some_and(|head| head.state() == Some(PageState::Head));
-                    return if whole { first } else { start };
-                }
-                _ => break,
+        // Pages may be freed and claimed while we look; `claimed_until` notices.
+        for _ in 0..1000 {
+            while pages > 1 && first > 0 && self.raw.word(first - 1).state() == Some(PageState::Free) {
+                first -= 1;
+            }
+            if let Some(claimed) = if pages > 1 { self.claimed_until(first) } else { Some(0) } {
+                first = first.max(claimed);
+                break;
             }
         }
-        first
+        (first + pages <= end).then_some(first)
     }
 
+    /// The end of the claim under way that reaches up to `page`, or 0; `None` if the page before is free by now.
+    fn claimed_until(&self, page: u64) -> Option<u64> {
+        let mut before = page;
+        while before > 0 {
+            before -= 1;
+            let word = self.raw.word(before);
+            match word.state() {
+                Some(PageState::Free) => return None,
+                Some(PageState::Claiming) if !self.is_abandoned(before, word.0) => {
+                    return Some(before + word.payload());
+                }
+                Some(PageState::Body) => {
+                    let head = before.saturating_sub(word.payload());
+                    let word = self.raw.word(head);
+                    match word.state() {
+                        Some(PageState::Head) if before - head < word.payload() => return Some(0),
+                        Some(PageState::Claiming) => before = head + 1,
+                        // Being appended to a span: the claim begins further on.
+                        _ => {}
+                    }
+                }
+                _ => return Some(0),
+            }
+        }
+        Some(0)
+    }
+}
+
+impl Raw {
     /// Makes a span of the pages from `first` on, if they are all free.
     fn claim_run(&self, first: u64, pages: u64) -> bool {
         let word = self.word(first);
@@ -189,6 +212,7 @@ impl Raw {
             let free = word.state() == Some(PageState::Free);
             if !free || self.change(head + at, word, PageState::Body, at).is_none() {
                 self.drop_bodies(head, from, at);
+                self.unlist_taken(head + at);
                 return false;
             }
         }

@@ -139,6 +139,8 @@ struct Live {
     offset: u64,
     layout: Layout,
     usable: usize,
+    /// Its size by the heap's tables: `usable`, but for poisoned builds.
+    block: u64,
     tag: u8,
 }
 
@@ -149,7 +151,11 @@ impl Process {
         assert!(block.cast::<u8>().addr().get().is_multiple_of(layout.align()), "{layout:?}");
         // SAFETY: fresh and ours.
         unsafe { block.cast::<u8>().write_bytes(tag, block.len()) };
-        Ok(Live { offset: self.offset_of(block.cast()), layout, usable: block.len(), tag })
+        let offset = self.offset_of(block.cast());
+        let info = self.block_at(offset).expect("a live block");
+        assert_eq!(info.offset, offset);
+        assert!(info.size_bytes == block.len() as u64 || cfg!(shmem_poison));
+        Ok(Live { offset, layout, usable: block.len(), block: info.size_bytes, tag })
     }
 
     fn pointer(&self, live: &Live) -> NonNull<u8> {
@@ -211,9 +217,9 @@ fn every_size_and_alignment() {
             for align in (0..=12).map(|bit| 1 << bit) {
                 let one = heap.take(layout(size, align), 1).unwrap();
                 let two = heap.take(layout(size, align), 2).unwrap();
-                assert!(one.offset.abs_diff(two.offset) >= one.usable as u64);
-                let info = BlockInfo { offset: one.offset, size_bytes: one.usable as u64 };
-                for at in [0, one.usable as u64 / 2, one.usable as u64 - 1] {
+                assert!(one.offset.abs_diff(two.offset) >= one.block);
+                let info = BlockInfo { offset: one.offset, size_bytes: one.block };
+                for at in [0, one.block / 2, one.block - 1] {
                     assert_eq!(heap.block_at(one.offset + at), Some(info));
                 }
                 heap.give(&two);
@@ -292,7 +298,7 @@ fn two_mappings_are_two_processes() {
         }
         let mut seen = Vec::new();
         one.for_each_live_block(&mut |block| seen.push((block.offset, block.size_bytes)));
-        let mut expected: Vec<_> = blocks.iter().map(|block| (block.offset, block.usable as u64)).collect();
+        let mut expected: Vec<_> = blocks.iter().map(|block| (block.offset, block.block)).collect();
         expected.sort();
         assert_eq!(seen, expected);
         assert_eq!(one.stats(), two.stats());
@@ -326,7 +332,6 @@ fn spans_grow_where_they_stand() {
         let (heap, other) = (segment.attach(), segment.attach());
         let page = heap.raw.page_bytes() as usize;
         let mut block = heap.take(layout(page, 8), 7).unwrap();
-        // SAFETY (here and below): live, with the layout it has.
         let mut size = page;
         while size < capacity as usize {
             size = (size + size / 2 + 1).min(capacity as usize);
@@ -350,7 +355,8 @@ fn spans_grow_where_they_stand() {
         assert_eq!(unsafe { heap.grow_in_place(heap.pointer(&low), low.layout, page + 1) }, None);
         other.give(&high);
         // SAFETY: as above.
-        assert_eq!(unsafe { heap.grow_in_place(heap.pointer(&low), low.layout, page + 1) }, Some(2 * page));
+        let grown = unsafe { heap.grow_in_place(heap.pointer(&low), low.layout, page + 1) };
+        assert_eq!(grown, Some(poison::handed_out(page + 1, 2 * page)));
         // The size it was asked with still frees it.
         heap.give(&low);
         let small = heap.take(layout(20, 1), 1).unwrap();
@@ -395,9 +401,9 @@ proptest! {
                 Op::Allocate(size, align) => {
                     let Ok(block) = heap.take(layout(size, 1 << align), n as u8) else { continue };
                     let before = model.range(..=block.offset).next_back();
-                    prop_assert!(before.is_none_or(|(at, live)| at + live.usable as u64 <= block.offset));
+                    prop_assert!(before.is_none_or(|(at, live)| at + live.block <= block.offset));
                     let after = model.range(block.offset..).next();
-                    prop_assert!(after.is_none_or(|(at, _)| *at >= block.offset + block.usable as u64));
+                    prop_assert!(after.is_none_or(|(at, _)| *at >= block.offset + block.block));
                     model.insert(block.offset, block);
                 }
                 Op::Free(i) if !model.is_empty() => {
@@ -414,6 +420,7 @@ proptest! {
                         prop_assert!(usable >= size);
                         if usable > live.usable {
                             live.usable = usable;
+                            live.block = heap.block_at(live.offset).unwrap().size_bytes;
                             live.layout = layout(size, live.layout.align());
                             // SAFETY: ours up to the new length.
                             unsafe { heap.pointer(live).write_bytes(live.tag, usable) };
@@ -425,8 +432,8 @@ proptest! {
         }
         let mut seen = Vec::new();
         heaps[0].for_each_live_block(&mut |block| seen.push((block.offset, block.size_bytes)));
-        prop_assert_eq!(seen, model.values().map(|b| (b.offset, b.usable as u64)).collect::<Vec<_>>());
-        let used: u64 = model.values().map(|block| block.usable as u64).sum();
+        prop_assert_eq!(seen, model.values().map(|b| (b.offset, b.block)).collect::<Vec<_>>());
+        let used: u64 = model.values().map(|block| block.block).sum();
         prop_assert_eq!(heaps[1].stats().used_bytes, used);
         heaps[0].assert_whole();
         model.values().for_each(|block| heaps[1].give(block));
@@ -535,6 +542,7 @@ fn wait_until_ready(child: &mut std::process::Child) {
 }
 
 #[test]
+#[cfg_attr(shmem_poison, ignore = "one process cannot know what another allocates")]
 fn processes_share_a_heap() {
     let segment = Segment::new(1 << 20, 1 << 20, false);
     let heap = segment.attach();
@@ -548,6 +556,7 @@ fn processes_share_a_heap() {
 }
 
 #[test]
+#[cfg_attr(shmem_poison, ignore = "one process cannot know what another allocates")]
 fn killed_processes_cost_what_they_held_and_no_more() {
     let segment = Segment::new(1 << 20, 1 << 20, false);
     let heap = segment.attach();
@@ -583,7 +592,7 @@ fn claimants_of_large_spans_never_miss_memory_that_is_there() {
         for i in 0..4 {
             let heap = &heaps[i % 2];
             scope.spawn(move || {
-                for round in 0..2000 {
+                for round in 0..500 {
                     match heap.take(layout(256 << 10, 4096), i as u8) {
                         Ok(block) => heap.give(&block),
                         Err(e) => panic!("round {round}: {e}"),
@@ -909,4 +918,46 @@ fn threads_of_one_slot_do_not_lose_pages() {
         }
     });
     heap.assert_unused();
+}
+
+/// What AddressSanitizer sees; the first half runs in a child that it is to stop.
+#[cfg(shmem_poison)]
+mod poisoned {
+    use super::*;
+
+    fn child(role: &str) {
+        let segment = Segment::new(1 << 20, 1 << 20, false);
+        let (heap, other) = (segment.attach(), segment.attach());
+        let block = heap.take(layout(50, 1), 1).unwrap();
+        match role {
+            "none" => heap.give(&block),
+            // SAFETY: none: the sanitizer is to stop each of these.
+            "overrun" => unsafe { heap.pointer(&block).add(50).write_volatile(1) },
+            "after free" => {
+                heap.give(&block);
+                // SAFETY: as above.
+                unsafe { other.pointer(&block).write_volatile(1) }
+            }
+            // SAFETY: as above.
+            "unused" => unsafe { other.pointer(&block).add(3000).write_volatile(1) },
+            _ => unreachable!(),
+        }
+    }
+
+    #[test]
+    fn overruns_and_uses_after_free_are_caught() {
+        if let Ok(role) = std::env::var("SHMEM_HEAP_POISON") {
+            return child(&role);
+        }
+        for role in ["none", "overrun", "after free", "unused"] {
+            let output = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "heap::tests::poisoned::overruns_and_uses_after_free_are_caught"])
+                .env("SHMEM_HEAP_POISON", role)
+                .output()
+                .unwrap();
+            let caught = String::from_utf8_lossy(&output.stderr).contains("use-after-poison");
+            assert_eq!(caught, role != "none", "{role}: {}", String::from_utf8_lossy(&output.stderr));
+            assert_eq!(output.status.success(), role == "none");
+        }
+    }
 }

@@ -8,8 +8,10 @@ use super::schema::{RefBytes, encode};
 use super::{ShmSafe, TypeInfo};
 use sha2::{Digest, Sha256};
 use std::any::TypeId;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::{OnceLock, RwLock};
 
 /// The identity of a type: equal for the same type in whatever program, and, but for a chance of 2⁻¹²⁸, different
@@ -19,9 +21,28 @@ use std::sync::{OnceLock, RwLock};
 pub struct Fingerprint(pub [u8; 16]);
 
 impl Fingerprint {
-    /// The fingerprint of `T`; computed once per type and process, then a table look-up.
+    /// The fingerprint of `T`; computed once per type and process, then a look-up in the thread's own table.
+    #[inline]
     pub fn of<T: ShmSafe>() -> Self {
-        Self::of_info(T::type_info())
+        from_halves(Self::halves_of::<T>())
+    }
+
+    /// The same as two words, which is how it is compared.
+    #[inline]
+    pub(crate) fn halves_of<T: ShmSafe>() -> [u64; 2] {
+        let id = TypeId::of::<T>();
+        let mut place = Place(0);
+        id.hash(&mut place);
+        RECENT.with(|recent| {
+            let recent = &recent[place.0 as usize % RECENTS];
+            if recent.id.get() != Some(id) {
+                let [low, high] = halves(Self::of_info(T::type_info()));
+                recent.low.set(low);
+                recent.high.set(high);
+                recent.id.set(Some(id));
+            }
+            [recent.low.get(), recent.high.get()]
+        })
     }
 
     /// The fingerprint of the type that `info` describes.
@@ -54,6 +75,51 @@ impl fmt::Debug for Fingerprint {
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+/// How many types a thread remembers.
+const RECENTS: usize = 64;
+
+thread_local! {
+    /// The types a thread asked for last, each in the one place its id gives.
+    static RECENT: [Recent; RECENTS] =
+        const { [const { Recent { id: Cell::new(None), low: Cell::new(0), high: Cell::new(0) } }; RECENTS] };
+}
+
+/// A type and its fingerprint.
+struct Recent {
+    id: Cell<Option<TypeId>>,
+    low: Cell<u64>,
+    high: Cell<u64>,
+}
+
+/// A fingerprint as two little-endian words.
+pub(crate) fn halves(fingerprint: Fingerprint) -> [u64; 2] {
+    let n = u128::from_le_bytes(fingerprint.0);
+    [n as u64, (n >> 64) as u64]
+}
+
+/// What [`halves`] took apart.
+pub(crate) fn from_halves([low, high]: [u64; 2]) -> Fingerprint {
+    Fingerprint((u128::from(low) | u128::from(high) << 64).to_le_bytes())
+}
+
+/// Takes the bits of a `TypeId`, which is a hash itself.
+struct Place(u64);
+
+impl Hasher for Place {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|b| self.0 = self.0.rotate_left(8) ^ u64::from(*b));
+    }
+    #[inline]
+    fn write_u64(&mut self, bits: u64) {
+        self.0 ^= bits;
+    }
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

@@ -40,8 +40,7 @@ impl ShmHasher {
     /// Feeds a byte string together with its length.
     #[inline]
     pub fn write_bytes(&mut self, bytes: &[u8]) {
-        const SECRETS: RapidSecrets = RapidSecrets::seed_cpp(0);
-        let hash = rapidhash_v3_seeded(bytes, &SECRETS);
+        let hash = rapidhash_v3_seeded(bytes, &RapidSecrets::seed_cpp(self.state));
         self.write_u64(hash ^ bytes.len() as u64);
     }
 
@@ -154,5 +153,51 @@ impl ShmHash for String {
     #[inline]
     fn shm_hash(&self, hasher: &mut ShmHasher) {
         self.as_str().shm_hash(hasher);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    /// Stored tables depend on these: they must never change. (Computed from FORMAT.md by another program.)
+    #[test]
+    fn golden_values() {
+        const SEED: u64 = 0x1234_5678_9abc_def1;
+        assert_eq!(hash_one(&0u64, SEED), GOLDEN[0]);
+        assert_eq!(hash_one(&1u8, SEED), GOLDEN[1]);
+        assert_eq!(hash_one(&-1i16, SEED), GOLDEN[2]);
+        assert_eq!(hash_one(&(1u128 << 64 | 2), SEED), GOLDEN[3]);
+        assert_eq!(hash_one(&[1u8, 2, 3], SEED), GOLDEN[4]);
+        assert_eq!(hash_one(&1u64, 0), GOLDEN[5]);
+        assert_eq!(hash_one(&(), SEED), SEED);
+        assert_eq!(hash_one("ada", SEED), hash_one(&String::from("ada"), SEED));
+    }
+
+    const GOLDEN: [u64; 6] = [
+        0x65f4b9fa69ccc27d,
+        0xa478e27cf175a0d5,
+        0x69f4c1fb698a8c79,
+        0x8fe4f8608859fbf1,
+        0xcb2962f0207efb84,
+        0x243f6a8885a308d3,
+    ];
+
+    #[test]
+    fn both_ends_of_a_hash_are_mixed() {
+        // Keys that differ in few bits: sequential, in steps of powers of two, single bits.
+        for seed in [0, 1, 0x1234_5678_9abc_def1, u64::MAX] {
+            for shift in [0, 1, 3, 8, 12, 16, 24, 32, 40, 48] {
+                let hashes: Vec<u64> = (0..4096u64).map(|n| hash_one(&(n << shift), seed)).collect();
+                let low: HashSet<u64> = hashes.iter().map(|hash| hash & 0xFFFF).collect();
+                assert!(low.len() > 2000, "seed {seed:#x} shift {shift}: {} of 4096 low ends", low.len());
+                let mut tops = [0; 128];
+                hashes.iter().for_each(|hash| tops[(hash >> 57) as usize] += 1);
+                let used = tops.iter().filter(|n| **n > 0).count();
+                let most = *tops.iter().max().unwrap();
+                assert!(used >= 100 && most <= 160, "seed {seed:#x} shift {shift}: {used} tags, {most}");
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@
 //! This file needs `unsafe`: it writes uninitialised slots.
 
 use super::ShmSafe;
-use crate::access::Access;
+use crate::access::{Access, standing_in};
 use crate::error::{Error, Result};
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, MaybeUninit};
@@ -278,8 +278,10 @@ impl<T: ShmSafe> Scratch<T> {
     /// Builds it.
     pub(crate) fn build(init: impl Init<T>, access: Access<'_>) -> Result<Self> {
         let mut value = Box::<T>::new_uninit();
+        let slot = value.as_mut_ptr();
+        // What was built when a later part fails is dropped here, and its destructors may need the segment.
         // SAFETY: the box is valid for writes and ours.
-        unsafe { init.init(value.as_mut_ptr(), access)? };
+        standing_in(slot, access, || unsafe { init.init(slot, access) })?;
         Ok(Scratch { value })
     }
 
@@ -295,7 +297,13 @@ impl<T: ShmSafe> Scratch<T> {
         drop(unsafe { ptr::read(&raw const this.value) });
     }
 
-    /// Moves the value at `from` into a scratch place, to be dropped there.
+    /// Drops the value here, outside its segment. Unlike a plain drop it lets a [`ShmDrop`](super::ShmDrop) work on
+    /// what the value owns.
+    pub(crate) fn discard(self, access: Access<'_>) {
+        standing_in(self.value.as_ptr(), access, || drop(self));
+    }
+
+    /// Moves the value at `from` into a scratch place, to be [discarded](Self::discard) there.
     ///
     /// # Safety
     /// 1. As [`ShmSafe::relocate`] about `from`; `from` is then overwritten or forgotten.
@@ -353,12 +361,13 @@ impl<T: ShmSafe> Place<T> {
     #[inline(always)]
     pub(crate) fn build(&mut self, init: impl Init<T>, access: Access<'_>) -> Result<Built<'_, T>> {
         let at = self.slot();
+        // What was built when a later part fails is dropped here, and its destructors may need the segment.
         // SAFETY: the room is valid for writes, ours, large and aligned enough.
-        unsafe { init.init(at.as_ptr(), access)? };
+        standing_in(at.as_ptr(), access, || unsafe { init.init(at.as_ptr(), access) })?;
         Ok(Built { at, _place: PhantomData })
     }
 
-    /// Moves the value at `from` here, to be dropped with what is returned.
+    /// Moves the value at `from` here, to be [discarded](Built::discard).
     ///
     /// # Safety
     /// 1. As [`ShmSafe::relocate`] about `from`; `from` is then overwritten or forgotten.
@@ -394,6 +403,12 @@ impl<T: ShmSafe> Built<'_, T> {
         let this = ManuallyDrop::new(self);
         // SAFETY: 1; the value is initialised, and a lock built just now is not held.
         unsafe { T::relocate(this.at.as_ptr(), to) };
+    }
+
+    /// Drops the value here, outside its segment, as [`Scratch::discard`].
+    #[inline(always)]
+    pub(crate) fn discard(self, access: Access<'_>) {
+        standing_in(self.at.as_ptr(), access, || drop(self));
     }
 }
 
@@ -431,6 +446,7 @@ pub(crate) unsafe fn replace<T: ShmSafe>(
     let new = new.build(init, access)?;
     // SAFETY: 1.
     if T::HAS_LOCKS && unsafe { T::lock_held(at.as_ptr()) } {
+        new.discard(access);
         return Err(Error::LockHeld);
     }
     // SAFETY: 1; no lock inside is held; the place is overwritten next.
@@ -438,7 +454,7 @@ pub(crate) unsafe fn replace<T: ShmSafe>(
         access.save_value(at.as_ptr());
         let old = old.take(at.as_ptr());
         new.place(at.as_ptr());
-        drop(old);
+        old.discard(access);
     }
     Ok(())
 }
@@ -451,6 +467,7 @@ unsafe fn replace_large<T: ShmSafe>(at: NonNull<T>, init: impl Init<T>, access: 
     let new = Scratch::build(init, access)?;
     // SAFETY: 1 of `replace`.
     if T::HAS_LOCKS && unsafe { T::lock_held(at.as_ptr()) } {
+        new.discard(access);
         return Err(Error::LockHeld);
     }
     // SAFETY: 1 of `replace`; no lock inside is held; the place is overwritten next.
@@ -458,7 +475,7 @@ unsafe fn replace_large<T: ShmSafe>(at: NonNull<T>, init: impl Init<T>, access: 
         access.save_value(at.as_ptr());
         let old = Scratch::take(at.as_ptr());
         new.place(at.as_ptr());
-        drop(old);
+        old.discard(access);
     }
     Ok(())
 }

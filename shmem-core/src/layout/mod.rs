@@ -17,6 +17,7 @@ mod visit;
 pub use array::ArrayMut;
 pub use drop::ShmDrop;
 pub use fingerprint::Fingerprint;
+pub(crate) use fingerprint::{from_halves, halves};
 pub(crate) use hash::hash_one;
 pub use hash::{ShmHash, ShmHasher};
 pub use init::Init;

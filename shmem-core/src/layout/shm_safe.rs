@@ -115,6 +115,8 @@ pub struct Interior(Cell<()>, Infallible);
 )]
 pub trait Frozen {}
 
+// The message is to speak of `Frozen`, not of how it is computed.
+#[diagnostic::do_not_recommend]
 impl<T: ShmSafe> Frozen for T where Reach<T>: RefUnwindSafe {}
 
 /// Whether a lock inside one of `n` values is held: to be asked before values are moved or dropped.

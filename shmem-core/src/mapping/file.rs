@@ -64,6 +64,7 @@ pub(crate) struct MappedFile {
     storage: Arc<Storage>,
     base: NonNull<u8>,
     header: FixedHeader,
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests ask"))]
     writable: bool,
     created: bool,
     place: Place,
@@ -134,6 +135,11 @@ impl MappedFile {
             commit(header.data_at..header.data_at + capacity)?;
         }
         let mut file = Self::map(place.clone(), storage, header, true)?;
+        if let Place::File(_) = place {
+            // Else the first touch of each page would read, and zero, megabytes of holes around it.
+            // SAFETY: mapped just now.
+            unsafe { memory::expect_nothing_to_read(file.base, file.reserved_bytes()) };
+        }
         file.created = true;
         // SAFETY: the page is committed and nobody else knows the file.
         unsafe { ptr::copy_nonoverlapping(ptr::from_ref(&header), file.base.as_ptr().cast(), 1) };
@@ -305,11 +311,6 @@ impl MappedFile {
         unsafe { self.base.add(STATE_AT as usize).cast().as_ref() }
     }
 
-    /// Whether the mapping may be written.
-    pub(crate) fn is_writable(&self) -> bool {
-        self.writable
-    }
-
     /// Whether this value created the segment, rather than opened it.
     pub(crate) fn created(&self) -> bool {
         self.created
@@ -318,11 +319,6 @@ impl MappedFile {
     /// The file.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.storage.fd()
-    }
-
-    /// Where the file stands.
-    pub(crate) fn place(&self) -> &Place {
-        &self.place
     }
 
     /// What errors call the segment.
@@ -348,21 +344,6 @@ impl MappedFile {
     /// What gives the segment memory; it outlives the mapping.
     pub(crate) fn committer(&self) -> Arc<dyn Commit> {
         self.storage.clone()
-    }
-
-    /// See [`Storage::lock_byte`].
-    pub(crate) fn lock_byte(&self, index: u64) -> io::Result<bool> {
-        self.storage.lock_byte(index)
-    }
-
-    /// See [`Storage::unlock_byte`].
-    pub(crate) fn unlock_byte(&self, index: u64) -> io::Result<()> {
-        self.storage.unlock_byte(index)
-    }
-
-    /// See [`Storage::byte_is_locked`].
-    pub(crate) fn byte_is_locked(&self, index: u64) -> io::Result<bool> {
-        self.storage.byte_is_locked(index)
     }
 
     /// What the failure to commit memory means to somebody who creates or opens this segment; `end` is where the

@@ -6,6 +6,7 @@ mod draft;
 pub(crate) mod file;
 pub(crate) mod place;
 mod raw;
+mod region;
 pub(crate) mod registry;
 mod remove;
 pub(crate) mod storage;
@@ -13,7 +14,8 @@ pub(crate) mod superblock;
 
 pub(crate) use file::{CreateSpec, MappedFile, Want};
 pub(crate) use place::{Place, remove};
-pub(crate) use storage::Storage;
+pub(crate) use storage::ChildLocks;
 
-pub use raw::{FileMapping, MapMode, MappedRegion, RegionAdvice, SharedMemory};
+pub use raw::{FileMapping, SharedMemory};
+pub use region::{MapMode, MappedRegion, RegionAdvice};
 pub use remove::RemoveOnDrop;

@@ -7,7 +7,7 @@
 //!
 //! This file needs `unsafe`: it hands out contexts by address.
 
-use crate::access::{Access, Context};
+use crate::access::{self, Access, Context};
 use crate::primitive::{AtomicU64, Ordering};
 use crate::sys;
 use arc_swap::ArcSwap;
@@ -29,115 +29,128 @@ static TABLE: LazyLock<ArcSwap<Vec<Entry>>> = LazyLock::new(ArcSwap::default);
 /// Serialises changes of [`TABLE`].
 static WRITER: Mutex<()> = Mutex::new(());
 
-/// The epoch before the first mapping is made: no cache entry has it.
-static NO_EPOCH: AtomicU64 = AtomicU64::new(0);
+/// What changes with forks and unmappings; both words read 0 in the child of a fork.
+struct Now {
+    /// The epoch.
+    epoch: AtomicU64,
+    /// See [`fork_generation`].
+    generation: AtomicU64,
+}
 
-/// Where the epoch stands: [`NO_EPOCH`] at first, then a word of a page that fork wipes.
-static EPOCH: AtomicPtr<AtomicU64> = AtomicPtr::new((&raw const NO_EPOCH).cast_mut());
+/// Before the first mapping is made: no cache entry has this epoch.
+static NEVER: Now = Now { epoch: AtomicU64::new(0), generation: AtomicU64::new(0) };
+
+/// [`NEVER`] at first, then the start of a page that fork wipes.
+static NOW: AtomicPtr<Now> = AtomicPtr::new((&raw const NEVER).cast_mut());
 
 /// The last epoch given out, in memory that fork copies.
 static LAST_EPOCH: AtomicU64 = AtomicU64::new(1);
 
-/// The process's place in its line of forks, in memory that fork copies; see [`fork_generation`].
-static FORK_GENERATION: AtomicU64 = AtomicU64::new(1);
+/// The last fork generation, in memory that fork copies.
+static LAST_GENERATION: AtomicU64 = AtomicU64::new(0);
 
-/// What a thread knows of the mapping it used last.
-#[derive(Clone, Copy)]
-pub(crate) struct Cached {
-    base: usize,
-    len: usize,
-    epoch: u64,
-    context: *const Context,
-    /// The thread's owner word in that mapping (`participant` fills it in), 0 if it has none yet.
-    pub(crate) owner: u32,
-    /// The thread's slot in that mapping, if `owner` is not 0.
-    pub(crate) slot: *const u8,
+/// What a thread knows of the mapping it used last. Single cells, so that a look-up loads only what it needs.
+struct Cache {
+    base: Cell<usize>,
+    len: Cell<usize>,
+    epoch: Cell<u64>,
+    context: Cell<*const Context>,
+    /// The thread's slot in that mapping (`participant` fills it in), null if it has none yet.
+    slot: Cell<*const u8>,
 }
-
-const EMPTY: Cached =
-    Cached { base: 0, len: 0, epoch: 0, context: std::ptr::null(), owner: 0, slot: std::ptr::null() };
 
 thread_local! {
-    static CACHE: Cell<Cached> = const { Cell::new(EMPTY) };
+    static CACHE: Cache = const {
+        Cache {
+            base: Cell::new(0),
+            len: Cell::new(0),
+            epoch: Cell::new(0),
+            context: Cell::new(std::ptr::null()),
+            slot: Cell::new(std::ptr::null()),
+        }
+    };
 }
 
-impl Cached {
+impl Cache {
     #[inline]
     fn holds(&self, at: usize) -> bool {
         // SYNC epoch: Relaxed is enough: an address in a live mapping was obtained after that mapping was
         // registered, and a stale entry for another mapping at that address carries an older epoch, whose end
         // was stored before that mapping could be unmapped and its address reused.
-        at.wrapping_sub(self.base) < self.len && self.epoch == current_epoch()
+        at.wrapping_sub(self.base.get()) < self.len.get() && self.epoch.get() == current_epoch()
     }
+}
 
-    /// The mapping.
-    ///
-    /// # Safety
-    /// 1. The mapping the entry was looked up for lives for `'a`.
-    #[inline]
-    pub(crate) unsafe fn context<'a>(&self) -> &'a Context {
-        // SAFETY: the registry holds the context while the mapping lives, which is 1.
-        unsafe { &*self.context }
-    }
+#[inline]
+fn now() -> &'static Now {
+    // SAFETY: the pointer leads to a static or to a page that is never unmapped. (Relaxed: the page is zeroed by the
+    // kernel, so there is nothing to see behind the pointer.)
+    unsafe { &*NOW.load(Ordering::Relaxed) }
 }
 
 #[inline]
 fn current_epoch() -> u64 {
-    // SAFETY: the pointer leads to a static or to a page that is never unmapped.
-    unsafe { &*EPOCH.load(Ordering::Relaxed) }.load(Ordering::Relaxed)
+    now().epoch.load(Ordering::Relaxed)
 }
 
-/// The mapping that contains `at`, as this thread's cache knows it; `None` if `at` is in no segment.
+/// The context of the mapping that contains `at`; `None` if `at` is in no segment. The registry holds it while the
+/// mapping lives.
 #[inline]
-pub(crate) fn lookup(at: *const u8) -> Option<Cached> {
-    let cached = CACHE.get();
-    if cached.holds(at.addr()) { Some(cached) } else { lookup_slow(at.addr()) }
+pub(crate) fn context_at(at: *const u8) -> Option<*const Context> {
+    CACHE
+        .with(|cache| if cache.holds(at.addr()) { Some(cache.context.get()) } else { fill(cache, at.addr()) })
+}
+
+/// This thread's slot in the mapping that contains `at`; null if the cache knows none.
+#[inline]
+pub(crate) fn slot_at(at: *const u8) -> *const u8 {
+    CACHE.with(|cache| if cache.holds(at.addr()) { cache.slot.get() } else { std::ptr::null() })
 }
 
 #[cold]
-fn lookup_slow(at: usize) -> Option<Cached> {
+fn fill(cache: &Cache, at: usize) -> Option<*const Context> {
     let epoch = live_epoch();
     let table = TABLE.load();
     let below = table.partition_point(|entry| entry.base <= at);
     let entry = table[..below].last().filter(|entry| at < entry.end)?;
-    let cached = Cached {
-        base: entry.base,
-        len: entry.end - entry.base,
-        epoch,
-        context: Arc::as_ptr(&entry.context),
-        ..EMPTY
-    };
-    CACHE.set(cached);
-    Some(cached)
+    let context = Arc::as_ptr(&entry.context);
+    cache.slot.set(std::ptr::null());
+    cache.base.set(entry.base);
+    cache.len.set(entry.end - entry.base);
+    cache.epoch.set(epoch);
+    cache.context.set(context);
+    Some(context)
 }
 
-/// Stores this thread's owner word and slot in the mapping it used last, if that still contains `at`.
-pub(crate) fn remember_owner(at: *const u8, owner: u32, slot: *const u8) {
-    let mut cached = CACHE.get();
-    if cached.holds(at.addr()) {
-        cached.owner = owner;
-        cached.slot = slot;
-        CACHE.set(cached);
-    }
+/// Stores this thread's slot in the mapping it used last, if that still contains `at`.
+pub(crate) fn remember_slot(at: *const u8, slot: *const u8) {
+    CACHE.with(|cache| {
+        if cache.holds(at.addr()) {
+            cache.slot.set(slot);
+        }
+    });
 }
 
 /// Forgets what this thread's cache holds.
 pub(crate) fn forget_cached() {
-    let _ = CACHE.try_with(|cache| {
-        cache.set(EMPTY);
+    CACHE.with(|cache| {
+        cache.slot.set(std::ptr::null());
+        cache.len.set(0);
     });
 }
 
-/// Access to the segment that contains `at`, or detached access if none does.
+/// Access to the segment that contains `at`, or whose value stands there for now, outside it; detached access if
+/// there is none.
 ///
 /// # Safety
-/// 1. If `at` lies in a mapped segment, that mapping lives for `'a`.
+/// 1. If `at` lies in a mapped segment, that mapping lives for `'a`; if it is a stand-in, `'a` ends before that.
 #[inline]
 pub(crate) unsafe fn access_of<'a, T>(at: *const T) -> Access<'a> {
-    match lookup(at.cast()) {
+    match context_at(at.cast()) {
+        // SAFETY: the registry holds the context while the mapping lives, which is 1.
+        Some(context) => Access::new(unsafe { &*context }),
         // SAFETY: 1.
-        Some(cached) => Access::new(unsafe { cached.context() }),
-        None => Access::detached(),
+        None => unsafe { access::stand_in_of(at.cast()) }.unwrap_or(Access::detached()),
     }
 }
 
@@ -150,18 +163,22 @@ fn live_epoch() -> u64 {
     static START: Once = Once::new();
     START.call_once(|| {
         if let Ok(page) = sys::wiped_on_fork_page() {
-            // SYNC epoch: Release, so that whoever sees the new place sees its zeroed word.
-            EPOCH.store(page.cast().as_ptr(), Ordering::Release);
+            NOW.store(page.cast().as_ptr(), Ordering::Release);
         }
     });
-    // SAFETY: as in `current_epoch`.
-    let word = unsafe { &*EPOCH.load(Ordering::Acquire) };
+    live_generation();
     let fresh = LAST_EPOCH.fetch_add(1, Ordering::Relaxed) + 1;
-    match word.compare_exchange(0, fresh, Ordering::Relaxed, Ordering::Relaxed) {
-        Ok(_) => {
-            FORK_GENERATION.fetch_add(1, Ordering::Relaxed);
-            fresh
-        }
+    match now().epoch.compare_exchange(0, fresh, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => fresh,
+        Err(other) => other,
+    }
+}
+
+#[cold]
+fn live_generation() -> u64 {
+    let fresh = LAST_GENERATION.fetch_add(1, Ordering::Relaxed) + 1;
+    match now().generation.compare_exchange(0, fresh, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => fresh,
         Err(other) => other,
     }
 }
@@ -170,17 +187,19 @@ fn live_epoch() -> u64 {
 /// be compared when it is used or dropped.
 #[inline]
 pub(crate) fn fork_generation() -> u64 {
-    if current_epoch() == 0 {
-        live_epoch();
+    match now().generation.load(Ordering::Relaxed) {
+        0 => {
+            live_epoch();
+            live_generation()
+        }
+        generation => generation,
     }
-    FORK_GENERATION.load(Ordering::Relaxed)
 }
 
 /// Ends the current epoch: every thread's cache is void.
 fn bump_epoch() {
     let fresh = LAST_EPOCH.fetch_add(1, Ordering::Relaxed) + 1;
-    // SAFETY: as in `current_epoch`.
-    unsafe { &*EPOCH.load(Ordering::Acquire) }.store(fresh, Ordering::SeqCst);
+    now().epoch.store(fresh, Ordering::SeqCst);
 }
 
 /// Keeps a mapping in the table; dropping it takes the mapping out and voids every cache. Drop it before

@@ -23,6 +23,36 @@ pub(crate) mod lock_byte {
     pub(crate) const INDICES: u64 = CREATOR - FIRST;
 }
 
+/// The description that will hold the byte locks of a process that does not exist yet.
+#[derive(Debug)]
+pub(crate) struct ChildLocks(OwnedFd);
+
+impl ChildLocks {
+    /// Locks byte `index` if nobody else holds it; whether it did.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn lock_byte(&self, index: u64) -> io::Result<bool> {
+        lock::try_exclusive(&self.0, at(index)?)
+    }
+
+    /// Gives byte `index` up.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn unlock_byte(&self, index: u64) -> io::Result<()> {
+        lock::unlock(&self.0, at(index)?)
+    }
+
+    /// Whether somebody else holds byte `index`.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn byte_is_locked(&self, index: u64) -> io::Result<bool> {
+        lock::held_elsewhere(&self.0, at(index)?)
+    }
+}
+
 /// The smallest piece an interrupted commit is cut into.
 const SMALLEST_PIECE: u64 = 64 << 10;
 
@@ -142,41 +172,27 @@ impl Storage {
         }
     }
 
-    /// The same file through an open file description of its own.
+    /// A description for the child of a fork that is about to be: locks taken through it before the fork are the
+    /// child's once it has [adopted](Self::adopt) it and the parent has closed it.
     ///
     /// # Errors
-    /// As [`renew`](Self::renew).
-    pub(crate) fn reopened(&self) -> io::Result<Storage> {
-        Ok(Storage::new(file::reopen(&self.fd, self.writable)?, self.writable))
+    /// As for [`lock_byte`](Self::lock_byte), the first time.
+    pub(crate) fn for_child(&self) -> io::Result<ChildLocks> {
+        Ok(ChildLocks(file::reopen(&self.fd, self.writable)?))
     }
 
-    /// Leaves the description shared with the parent, as [`renew`](Self::renew) does, for the one through which `own`
-    /// has locked bytes: they are this value's then. `own` belongs to the child of the fork alone.
+    /// In the child of a fork: leaves the parent's description for `own`, with the bytes that has locked.
     ///
     /// # Errors
-    /// The system's (never for descriptors that are open), and `InvalidInput` if one of them has locked nothing.
-    pub(crate) fn adopt(&self, own: &Storage) -> io::Result<()> {
-        match (self.open_locks(), own.open_locks()) {
-            (Some(locks), Some(held)) => Ok(file::replace(locks, held)?),
-            _ => Err(io::ErrorKind::InvalidInput.into()),
+    /// The system's; none is to be expected.
+    pub(crate) fn adopt(&self, own: &ChildLocks) -> io::Result<()> {
+        match self.open_locks() {
+            Some(locks) => Ok(file::replace(locks, &own.0)?),
+            None => Err(io::Error::other("no byte was locked before the fork")),
         }
     }
 
-    fn allocate(&self, offset: u64, len: u64) -> Result<(), Errno> {
-        let (mut at, end, mut piece) = (offset, offset.saturating_add(len), len);
-        while at < end {
-            let len = piece.min(end - at);
-            match file::allocate(&self.fd, at, len) {
-                Ok(()) => at += len,
-                // A process with a fast timer would never finish a long call: the kernel starts it over.
-                Err(Errno::INTR) => piece = (len / 2).next_multiple_of(SMALLEST_PIECE).max(SMALLEST_PIECE),
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(())
-    }
-
-    /// [`allocate`](Self::allocate) for file systems that cannot: fills holes with zeros. Nobody uses a hole (its
+    /// [`allocate`] for file systems that cannot: fills holes with zeros. Nobody uses a hole (its
     /// bytes are not committed), and one thread of one process at a time fills.
     fn fill_holes(&self, offset: u64, end: u64) -> Result<(), Errno> {
         // A description for this call alone excludes the threads of this process too.
@@ -231,6 +247,21 @@ impl Drop for Storage {
     }
 }
 
+/// Makes a range of a file real, however many signals come meanwhile. The caller has asked for the file-size limit.
+pub(super) fn allocate(fd: impl AsFd, offset: u64, len: u64) -> Result<(), Errno> {
+    let (mut at, end, mut piece) = (offset, offset.saturating_add(len), len);
+    while at < end {
+        let len = piece.min(end - at);
+        match file::allocate(&fd, at, len) {
+            Ok(()) => at += len,
+            // A process with a fast timer would never finish a long call: the kernel starts it over.
+            Err(Errno::INTR) => piece = (len / 2).next_multiple_of(SMALLEST_PIECE).max(SMALLEST_PIECE),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
 fn at(index: u64) -> io::Result<u64> {
     match index < lock_byte::INDICES {
         true => Ok(lock_byte::FIRST + index),
@@ -250,7 +281,7 @@ impl Commit for Storage {
         if end > limit_bytes && self.len().map_or(0, |len| len) < end {
             return Err(AllocError::FileSizeLimit { limit_bytes });
         }
-        let done = match self.allocate(offset, len) {
+        let done = match allocate(&self.fd, offset, len) {
             Err(Errno::OPNOTSUPP) => self.fill_holes(offset, end),
             other => other,
         };

@@ -105,9 +105,9 @@ impl FixedHeader {
     /// The header of a new segment that may grow to `max_capacity` bytes (rounded up to heap pages).
     pub(crate) fn new(max_capacity: u64, segment_id: [u8; 16], hash_seed: u64) -> Self {
         let heap_page_shift = match max_capacity {
-            ..0x40_0000 => 12,
-            ..0x400_0000 => 14,
-            _ => 16,
+            0..0x40_0000 => 12,
+            0x40_0000..0x400_0000 => 14,
+            0x400_0000.. => 16,
         };
         // A small segment has room for 64 processes and threads; a full-size one for 256.
         let participants = if heap_page_shift == 12 { 64 } else { 256 };

@@ -33,7 +33,7 @@
 mod process;
 mod slot;
 
-pub(crate) use process::{ByteLocks, Participants};
+pub(crate) use process::{ByteLocks, Participants, Steps};
 pub(crate) use slot::{Owner, OwnerState, SlotHandle, current_owner};
 
 /// No more than this many process records are ever in a segment: pins are kept as one bit for each.

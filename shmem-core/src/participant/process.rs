@@ -40,8 +40,16 @@ struct Record {
 
 const _: () = assert!(size_of::<Record>() == PARTICIPANT_SIZE as usize);
 
-/// A recovery step of an upper layer: undoes what the process with this record held. Idempotent; runs no user code.
+/// What an upper layer does for the process with a record. Idempotent; runs no user code.
 pub(crate) type Step = Box<dyn Fn(u32) + Send + Sync>;
+
+/// What the upper layers do for a process.
+pub(crate) struct Steps {
+    /// Undoes what a dead process held.
+    pub(crate) recover: Vec<Step>,
+    /// Completes the attaching of this process.
+    pub(crate) attach: Vec<Step>,
+}
 
 /// This process's part in one mapping of a segment.
 pub(crate) struct Participants {
@@ -51,7 +59,7 @@ pub(crate) struct Participants {
     /// Record + 1, and the fork generation it was taken under (0 while there is none).
     attached: AtomicU64,
     changing: Mutex<()>,
-    steps: OnceLock<Vec<Step>>,
+    steps: OnceLock<Steps>,
 }
 
 // SAFETY: the mapped records it points to are atomics.
@@ -75,8 +83,8 @@ impl Participants {
         }
     }
 
-    /// Registers the upper layers' recovery steps, once.
-    pub(crate) fn set_steps(&self, steps: Vec<Step>) {
+    /// Registers the upper layers' steps, once.
+    pub(crate) fn set_steps(&self, steps: Steps) {
         let _ = self.steps.set(steps);
     }
 
@@ -139,6 +147,9 @@ impl Participants {
         self.adopt(record);
         if dead {
             self.clean(record);
+        }
+        for step in self.steps.get().iter().flat_map(|steps| &steps.attach) {
+            step(record);
         }
         Ok(record)
     }
@@ -219,7 +230,7 @@ impl Participants {
                 slot.free_if_of(index);
             }
         }
-        for step in self.steps.get().into_iter().flatten() {
+        for step in self.steps.get().iter().flat_map(|steps| &steps.recover) {
             step(index);
         }
     }

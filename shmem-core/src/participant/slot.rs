@@ -5,10 +5,11 @@
 use super::process::Participants;
 use crate::access::Context;
 use crate::error::{Error, LockError};
-use crate::mapping::registry::{self, Cached};
+use crate::mapping::registry;
 use crate::mapping::superblock::PARTICIPANT_SIZE;
 use crate::primitive::{AtomicU32, AtomicU64, Ordering};
 use std::cell::RefCell;
+use std::ptr::NonNull;
 use std::sync::{Arc, Weak};
 
 /// A thread's place in the segment.
@@ -18,7 +19,8 @@ pub(super) struct Slot {
     word: AtomicU64,
     /// How many locks the thread holds. Written by the thread itself; read by it when it exits.
     held: AtomicU32,
-    _zero: u32,
+    /// The owner word of the thread that has the slot.
+    owner: AtomicU32,
     _reserved: [u64; 6],
 }
 
@@ -85,27 +87,36 @@ pub(crate) enum OwnerState {
 }
 
 /// A thread's slot in one mapping, as a guard keeps it. It is the thread's own: not `Send`.
+///
+/// # Invariants
+/// 1. The slot is mapped while the lock is for which the handle was made, and is the thread's until it exits.
 #[derive(Clone, Copy)]
-pub(crate) struct SlotHandle {
-    /// The thread's owner word.
-    pub(crate) owner: Owner,
-    slot: *const Slot,
-}
+pub(crate) struct SlotHandle(NonNull<Slot>);
 
 impl SlotHandle {
+    #[inline]
+    fn slot(&self) -> &Slot {
+        // SAFETY: 1; its fields are atomics.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// The thread's owner word.
+    #[inline]
+    pub(crate) fn owner(&self) -> Owner {
+        Owner(self.slot().owner.load(Ordering::Relaxed))
+    }
+
     /// Counts a lock taken.
     #[inline]
     pub(crate) fn hold(&self) {
-        // SAFETY: the slot is mapped while the lock that is being taken is.
-        let held = unsafe { &(*self.slot).held };
+        let held = &self.slot().held;
         held.store(held.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
     /// Counts a lock let go.
     #[inline]
     pub(crate) fn let_go(&self) {
-        // SAFETY: as in `hold`.
-        let held = unsafe { &(*self.slot).held };
+        let held = &self.slot().held;
         held.store(held.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed);
     }
 }
@@ -132,8 +143,8 @@ impl Drop for Attachments {
             if attachment.fork_generation != registry::fork_generation() {
                 continue; // The parent's slot, not ours.
             }
-            // SAFETY: the mapping lives while `_mapped` does.
-            let slot = unsafe { &*attachment.handle.slot };
+            // The mapping lives while `_mapped` does.
+            let slot = attachment.handle.slot();
             if slot.held.load(Ordering::Relaxed) != 0 {
                 continue; // Orphaned: only the death of the process releases what the thread holds.
             }
@@ -158,19 +169,17 @@ thread_local! {
 /// none free.
 #[inline]
 pub(crate) fn current_owner<T>(at: *const T) -> Result<SlotHandle, LockError> {
-    match registry::lookup(at.cast()) {
-        Some(cached) if cached.owner != 0 => {
-            Ok(SlotHandle { owner: Owner(cached.owner), slot: cached.slot.cast() })
-        }
-        Some(cached) => attach_thread(at.cast(), cached),
-        None => Err(LockError::ReadOnly),
+    match NonNull::new(registry::slot_at(at.cast()).cast_mut()) {
+        Some(slot) => Ok(SlotHandle(slot.cast())),
+        None => attach_thread(at.cast()),
     }
 }
 
 #[cold]
-fn attach_thread(at: *const u8, cached: Cached) -> Result<SlotHandle, LockError> {
-    // SAFETY: the caller holds a reference to what stands at `at`, so the mapping lives.
-    let context: &Context = unsafe { cached.context() };
+fn attach_thread(at: *const u8) -> Result<SlotHandle, LockError> {
+    let context = registry::context_at(at).ok_or(LockError::ReadOnly)?;
+    // SAFETY: the caller holds a reference to what stands at `at`, so the mapping and its context live.
+    let context: &Context = unsafe { &*context };
     let participants: &Arc<Participants> = context.upper::<Arc<Participants>>().ok_or(LockError::ReadOnly)?;
     let handle = ATTACHMENTS
         .try_with(|attachments| {
@@ -194,7 +203,7 @@ fn attach_thread(at: *const u8, cached: Cached) -> Result<SlotHandle, LockError>
         })
         // The thread is exiting and its slots are given back: take one that the process's death will free.
         .unwrap_or_else(|_| take_slot(participants))?;
-    registry::remember_owner(at, handle.owner.0, handle.slot.cast());
+    registry::remember_slot(at, handle.0.as_ptr().cast());
     Ok(handle)
 }
 
@@ -214,7 +223,8 @@ fn take_slot(participants: &Participants) -> Result<SlotHandle, LockError> {
             // SYNC slot: Acquire, pairs with the Release that freed it.
             if slot.word.compare_exchange(free, taken, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 slot.held.store(0, Ordering::Relaxed);
-                return Ok(SlotHandle { owner: Owner::new(index, generation(free)), slot });
+                slot.owner.store(Owner::new(index, generation(free)).0, Ordering::Relaxed);
+                return Ok(SlotHandle(NonNull::from(slot)));
             }
         }
         // Full: perhaps of dead processes' slots.

@@ -9,7 +9,7 @@
 //! This file needs `unsafe`: it holds the process's locks across the fork.
 
 use super::inner::Inner;
-use crate::mapping::{Storage, registry};
+use crate::mapping::{ChildLocks, registry};
 use crate::sys::process;
 use std::cell::RefCell;
 use std::mem;
@@ -39,7 +39,7 @@ struct Prepared {
     // Before `inner`, which the guards borrow from.
     _held: Vec<MutexGuard<'static, ()>>,
     /// The child's record, and the description that holds its lock.
-    child: Option<(u32, Storage)>,
+    child: Option<(u32, ChildLocks)>,
     inner: Arc<Inner>,
 }
 
@@ -63,9 +63,9 @@ extern "C" fn prepare() {
 }
 
 fn prepare_one(inner: Arc<Inner>) -> Prepared {
-    let child = inner.file.storage().reopened().ok().and_then(|own| {
+    let child = inner.file.storage().for_child().ok().and_then(|own| {
         let record = inner.participants.prepare_child(&own)?;
-        inner.directory.pin_for_child(record);
+        inner.directory.pin_all_for(record);
         Some((record, own))
     });
     // Another thread may be inside these; in the child it would never leave.

@@ -2,40 +2,61 @@
 //!
 //! This file needs `unsafe`: a handle turns a pinned place into a reference.
 
-use super::directory::{Directory, Pinned};
+use super::directory::Pinned;
 use super::inner::{Inner, Segment};
 use crate::access::Access;
 use crate::error::Result;
 use crate::layout::ShmSafe;
 use crate::layout::init::{Init, replace};
-use crate::mapping::registry;
 use std::fmt;
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+/// What an object can be: one value (`T`), or a slice of them (`[T]`).
+///
+/// Implemented for exactly these; there is nothing to implement.
+pub trait Object: sealed::Object {}
+
+mod sealed {
+    use crate::layout::ShmSafe;
+
+    pub trait Object {
+        /// The type of the elements.
+        type Element: ShmSafe;
+    }
+    impl<T: ShmSafe> Object for T {
+        type Element = T;
+    }
+    impl<T: ShmSafe> Object for [T] {
+        type Element = T;
+    }
+}
+
+impl<T: ShmSafe> Object for T {}
+impl<T: ShmSafe> Object for [T] {}
+
 /// A handle to an object in a segment: `Root<T>` to one value, `Root<[T]>` to a slice.
 ///
 /// It dereferences to the object, which lives (also after [`Segment::destroy`], and after the segment's name is
 /// removed) until the last handle in any process is dropped, or that process dies.
-pub struct Root<T: ?Sized> {
+pub struct Root<T: Object + ?Sized> {
     at: NonNull<T>,
     inner: Arc<Inner>,
     number: u32,
-    fork_generation: u64,
-    let_go: fn(&Directory, u32),
 }
 
 // SAFETY: it gives `&T` to whoever has it and may drop the object where it is dropped; `ShmSafe: Send`.
-unsafe impl<T: ?Sized + Send + Sync> Send for Root<T> {}
+unsafe impl<T: Object + ?Sized + Send + Sync> Send for Root<T> {}
 // SAFETY: likewise.
-unsafe impl<T: ?Sized + Send + Sync> Sync for Root<T> {}
+unsafe impl<T: Object + ?Sized + Send + Sync> Sync for Root<T> {}
 
 impl<T: ShmSafe> Root<T> {
     /// # Safety
     /// 1. `pinned` is one valid `T` in `inner`'s mapping, pinned for this handle.
+    #[inline]
     pub(super) unsafe fn one(inner: &Arc<Inner>, pinned: Pinned) -> Self {
-        Self::with(inner, pinned.number, pinned.at.cast(), Directory::let_go::<T>)
+        Self::with(inner, pinned.number, pinned.at.cast())
     }
 
     /// The view of the object, for data that something else keeps others away from: another lock, or the fact that
@@ -67,7 +88,7 @@ impl<T: ShmSafe> Root<[T]> {
     /// 1. `pinned` is a slice of valid `T`s in `inner`'s mapping, pinned for this handle.
     pub(super) unsafe fn slice(inner: &Arc<Inner>, pinned: Pinned) -> Self {
         let at = NonNull::slice_from_raw_parts(pinned.at.cast::<T>(), pinned.count);
-        Self::with(inner, pinned.number, at, Directory::let_go::<T>)
+        Self::with(inner, pinned.number, at)
     }
 
     /// The view of element `i`, `None` beyond the end, for data that something else keeps others away from.
@@ -81,9 +102,10 @@ impl<T: ShmSafe> Root<[T]> {
     }
 }
 
-impl<T: ?Sized> Root<T> {
-    fn with(inner: &Arc<Inner>, number: u32, at: NonNull<T>, let_go: fn(&Directory, u32)) -> Self {
-        Root { at, inner: inner.clone(), number, fork_generation: registry::fork_generation(), let_go }
+impl<T: Object + ?Sized> Root<T> {
+    #[inline]
+    fn with(inner: &Arc<Inner>, number: u32, at: NonNull<T>) -> Self {
+        Root { at, inner: inner.clone(), number }
     }
 
     /// The segment the object stands in.
@@ -99,31 +121,22 @@ impl<T: ?Sized> Root<T> {
     pub(super) fn number(&self) -> u32 {
         self.number
     }
-
-    /// Whether this handle is of this process: the child of a fork has its own pins on what it inherited, so it is,
-    /// unless the child could get none.
-    fn is_ours(&self) -> bool {
-        self.fork_generation == registry::fork_generation()
-            || self.inner.participants.attached_now().is_some()
-    }
 }
 
-impl<T: ?Sized> Clone for Root<T> {
+impl<T: Object + ?Sized> Clone for Root<T> {
     fn clone(&self) -> Self {
         self.inner.directory.repin(self.number);
-        Root { inner: self.inner.clone(), ..*self }
+        Root { at: self.at, inner: self.inner.clone(), number: self.number }
     }
 }
 
-impl<T: ?Sized> Drop for Root<T> {
+impl<T: Object + ?Sized> Drop for Root<T> {
     fn drop(&mut self) {
-        if self.is_ours() {
-            (self.let_go)(&self.inner.directory, self.number);
-        }
+        self.inner.directory.let_go::<T::Element>(self.number);
     }
 }
 
-impl<T: ?Sized> Deref for Root<T> {
+impl<T: Object + ?Sized> Deref for Root<T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
@@ -132,19 +145,19 @@ impl<T: ?Sized> Deref for Root<T> {
     }
 }
 
-impl<T: ?Sized> AsRef<T> for Root<T> {
+impl<T: Object + ?Sized> AsRef<T> for Root<T> {
     fn as_ref(&self) -> &T {
         self
     }
 }
 
-impl<T: ?Sized + fmt::Debug> fmt::Debug for Root<T> {
+impl<T: Object + ?Sized + fmt::Debug> fmt::Debug for Root<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
     }
 }
 
-impl<T: ?Sized + fmt::Display> fmt::Display for Root<T> {
+impl<T: Object + ?Sized + fmt::Display> fmt::Display for Root<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
     }
@@ -179,9 +192,7 @@ impl<T: ShmSafe> Owned<T> {
 
 impl<T: ShmSafe> Drop for Owned<T> {
     fn drop(&mut self) {
-        if self.root.is_ours() {
-            self.root.inner.directory.unlink_anonymous(self.root.number());
-        }
+        self.root.inner.directory.unlink_anonymous(self.root.number());
     }
 }
 

@@ -11,15 +11,15 @@ use crate::error::{Corrupt, OpenError, Result};
 use crate::heap::{Heap, HeapStats};
 use crate::layout::{Init, ShmSafe, StoredType};
 use crate::mapping::registry::{self, Registration};
-use crate::mapping::{CreateSpec, MappedFile, Place, Storage, Want, remove};
-use crate::participant::{ByteLocks, Participants};
+use crate::mapping::{ChildLocks, CreateSpec, MappedFile, Place, Want, remove};
+use crate::participant::{ByteLocks, Participants, Steps};
 use crate::primitive::Ordering;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-impl ByteLocks for Storage {
+impl ByteLocks for ChildLocks {
     fn try_lock(&self, index: u32) -> io::Result<bool> {
         self.lock_byte(index.into())
     }
@@ -36,13 +36,13 @@ struct FileLocks(Arc<MappedFile>);
 
 impl ByteLocks for FileLocks {
     fn try_lock(&self, index: u32) -> io::Result<bool> {
-        self.0.storage().try_lock(index)
+        self.0.storage().lock_byte(index.into())
     }
     fn unlock(&self, index: u32) -> io::Result<()> {
-        ByteLocks::unlock(&**self.0.storage(), index)
+        self.0.storage().unlock_byte(index.into())
     }
     fn is_locked(&self, index: u32) -> io::Result<bool> {
-        self.0.storage().is_locked(index)
+        self.0.storage().byte_is_locked(index.into())
     }
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct Inner {
     pub(super) directory: Arc<Directory>,
     pub(super) context: Arc<Context>,
     pub(super) participants: Arc<Participants>,
-    heap: Arc<Heap>,
+    pub(super) heap: Arc<Heap>,
     pub(super) file: Arc<MappedFile>,
 }
 
@@ -95,12 +95,11 @@ impl Inner {
         let context = Arc::new(context);
         let directory = Directory::new(context.clone(), participants.clone(), &header);
         let directory = Arc::new(directory.map_err(|e| damaged(&file, e))?);
-        let recoverer = Arc::downgrade(&directory);
-        participants.set_steps(vec![Box::new(move |dead| {
-            if let Some(directory) = recoverer.upgrade() {
-                directory.recover(dead);
-            }
-        })]);
+        let (recoverer, attacher) = (Arc::downgrade(&directory), Arc::downgrade(&directory));
+        participants.set_steps(Steps {
+            recover: vec![Box::new(move |dead| recoverer.upgrade().iter().for_each(|d| d.recover(dead)))],
+            attach: vec![Box::new(move |own| attacher.upgrade().iter().for_each(|d| d.pin_all_for(own)))],
+        });
         let Some(registration) = registry::register(&context) else {
             // The kernel gave out a range that is mapped already: not possible while the registry is right.
             return Err(OpenError::NoAddressSpace { name: file.name(), wanted_bytes: header.end });
@@ -240,6 +239,7 @@ impl Segment {
     /// # Errors
     /// [`NameError::TypeMismatch`] if it is of another type, naming the first difference;
     /// [`NameError::CountMismatch`] if it is a slice; [`NameError::InvalidName`].
+    #[inline]
     pub fn find<T: ShmSafe + Sync>(&self, name: &str) -> Result<Option<Root<T>>> {
         self.find_one(&Key::named(name)?)
     }
@@ -249,6 +249,7 @@ impl Segment {
     ///
     /// # Errors
     /// As [`find`](Self::find) and [`construct`](Self::construct), but for `AlreadyExists`.
+    #[inline]
     pub fn find_or_construct<T: ShmSafe + Sync>(&self, name: &str, init: impl Init<T>) -> Result<Root<T>> {
         let key = Key::named(name)?;
         match self.find_one(&key)? {
@@ -346,6 +347,7 @@ impl Segment {
         self.construct_one(&Key::anonymous(), true, init).map(|(root, _)| Owned::new(root))
     }
 
+    #[inline]
     fn find_one<T: ShmSafe>(&self, key: &Key<'_>) -> Result<Option<Root<T>>> {
         let found = self.inner.directory.find::<T>(key, Shape::One)?;
         // SAFETY: the directory found the object to be one `T` and pinned it for this handle.

@@ -11,7 +11,7 @@ mod tests;
 
 pub use builder::SegmentBuilder;
 pub use directory::{ObjectInfo, ObjectKind};
-pub use handle::{Owned, Root};
+pub use handle::{Object, Owned, Root};
 pub use inner::Segment;
 pub use read_only::{ReadOnlySegment, ReadRoot};
 

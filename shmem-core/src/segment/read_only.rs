@@ -6,7 +6,7 @@
 //! This file needs `unsafe`: it shows pinned objects through the read-only mapping.
 
 use super::directory::{Directory, Key, ObjectInfo};
-use super::handle::Root;
+use super::handle::{Object, Root};
 use super::inner::{Inner, Segment, committed_bytes};
 use crate::access::{Allocate, BlockInfo, Context, SegmentId};
 use crate::error::{AllocError, OpenError, Result};
@@ -196,24 +196,24 @@ impl fmt::Debug for ReadOnlySegment {
 }
 
 /// A handle to an object in a [`ReadOnlySegment`]. The object lives until it is dropped.
-pub struct ReadRoot<T: ?Sized> {
+pub struct ReadRoot<T: Object + ?Sized> {
     at: NonNull<T>,
     pin: Root<T>,
     view: Arc<View>,
 }
 
 // SAFETY: it gives `&T`, and may drop the object where it is dropped.
-unsafe impl<T: ?Sized + Send + Sync> Send for ReadRoot<T> {}
+unsafe impl<T: Object + ?Sized + Send + Sync> Send for ReadRoot<T> {}
 // SAFETY: likewise.
-unsafe impl<T: ?Sized + Send + Sync> Sync for ReadRoot<T> {}
+unsafe impl<T: Object + ?Sized + Send + Sync> Sync for ReadRoot<T> {}
 
-impl<T: ?Sized> Clone for ReadRoot<T> {
+impl<T: Object + ?Sized> Clone for ReadRoot<T> {
     fn clone(&self) -> Self {
         ReadRoot { at: self.at, pin: self.pin.clone(), view: self.view.clone() }
     }
 }
 
-impl<T: ?Sized> Deref for ReadRoot<T> {
+impl<T: Object + ?Sized> Deref for ReadRoot<T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
@@ -223,7 +223,7 @@ impl<T: ?Sized> Deref for ReadRoot<T> {
     }
 }
 
-impl<T: ?Sized + fmt::Debug> fmt::Debug for ReadRoot<T> {
+impl<T: Object + ?Sized + fmt::Debug> fmt::Debug for ReadRoot<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
     }

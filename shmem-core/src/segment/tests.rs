@@ -1,8 +1,9 @@
 //! Objects of one process: construct, find, destroy, in every form.
 
 use super::*;
+use crate::access::Access;
 use crate::error::{Error, NameError};
-use crate::layout::init;
+use crate::layout::{ShmSafe, Visitor, init};
 use crate::sync::ShmMutex;
 use crate::{LockError, RemoveOnDrop, ShmHashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -304,4 +305,97 @@ fn growing_while_open() {
     assert!(s.grow(9 << 20).is_err());
     assert_eq!((s.size(), s.max_size()), (8 << 20, 16 << 20));
     sound(&s);
+}
+
+/// A walk over everything that is known to be in use.
+struct Account<'s> {
+    segment: &'s Segment,
+    visitor: Visitor<'s>,
+}
+
+impl<'s> Account<'s> {
+    /// Begins with what the directory itself uses.
+    fn of(segment: &'s Segment) -> Self {
+        let mut visitor = Visitor::new(Access::new(&segment.inner.context));
+        for block in segment.inner.directory.own_blocks() {
+            visitor.claim(block.offset);
+        }
+        Account { segment, visitor }
+    }
+
+    fn object<T: ShmSafe + Sync>(&mut self, name: &str) {
+        let slice = self.segment.find_slice::<T>(name).unwrap().unwrap();
+        if size_of_val(&*slice) > 0 {
+            self.visitor.claim(slice.offset());
+        }
+        // SAFETY: valid, and the test is alone.
+        unsafe { self.visitor.walk(slice.as_ptr(), slice.len()) };
+    }
+
+    #[track_caller]
+    fn balances(self) {
+        assert!(self.visitor.is_clean(), "{:?}", self.visitor.findings());
+        let mut live = Vec::new();
+        self.segment.inner.heap.for_each_live_block(&mut |block| live.push((block.offset, block.size_bytes)));
+        live.sort_unstable();
+        assert_eq!(self.visitor.blocks().collect::<Vec<_>>(), live);
+    }
+}
+
+#[test]
+fn every_live_block_is_somebodys() {
+    use crate::{ShmBox, ShmBoxSlice, ShmHashSet, ShmOption, ShmString, ShmVec};
+    type Nested = ShmMutex<ShmHashMap<ShmString, ShmVec<ShmOption<ShmBox<ShmString>>>>>;
+    let s = segment();
+    Account::of(&s).balances();
+    for round in 0..20u64 {
+        let text = |i: u64| "a text that may or may not be long ".repeat((i * 7 + round) as usize % 5);
+        let nested = s.find_or_construct::<Nested>("nested", ShmMutex::new(ShmHashMap::new())).unwrap();
+        let mut guard = nested.lock().unwrap();
+        let mut map = guard.view();
+        for i in 0..round * 5 {
+            let mut list = map.entry_ref(text(i).as_str()).unwrap().or_insert(ShmVec::new()).unwrap();
+            match i % 3 {
+                0 => list.push(ShmOption::none()).unwrap(),
+                _ => list.push(ShmOption::some(ShmBox::new(text(i + 1)))).unwrap(),
+            }
+            if i % 4 == 0 {
+                map.remove(text(i + 2).as_str());
+            }
+        }
+        drop(guard);
+        let name = format!(
+            "a slice with a name that is too long to stand in its entry, whatever that is, number {round}"
+        );
+        s.construct_slice::<ShmVec<ShmString>, _>(&name, 3, |i| (0..i as u64).map(text).collect::<Vec<_>>())
+            .unwrap();
+        s.construct::<ShmBoxSlice<u64>>(&format!("boxed {round}"), vec![round; round as usize]).unwrap();
+        s.construct::<ShmHashSet<u64>>(&format!("set {round}"), init::from_iter(0..round)).unwrap();
+        s.construct::<()>(&format!("nothing {round}"), ()).unwrap();
+        let mut account = Account::of(&s);
+        account.object::<Nested>("nested");
+        for r in 0..=round {
+            let name = format!(
+                "a slice with a name that is too long to stand in its entry, whatever that is, number {r}"
+            );
+            account.object::<ShmVec<ShmString>>(&name);
+            account.object::<ShmBoxSlice<u64>>(&format!("boxed {r}"));
+            account.object::<ShmHashSet<u64>>(&format!("set {r}"));
+            account.object::<()>(&format!("nothing {r}"));
+        }
+        account.balances();
+        sound(&s);
+    }
+    for object in s.objects().unwrap() {
+        let name = object.name.as_str();
+        let gone = match name.split(' ').next() {
+            Some("nested") => s.destroy::<Nested>(name),
+            Some("a") => s.destroy::<ShmVec<ShmString>>(name),
+            Some("boxed") => s.destroy::<ShmBoxSlice<u64>>(name),
+            Some("set") => s.destroy::<ShmHashSet<u64>>(name),
+            _ => s.destroy::<()>(name),
+        };
+        assert!(gone.unwrap());
+    }
+    Account::of(&s).balances();
 }

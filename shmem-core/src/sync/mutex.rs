@@ -3,7 +3,7 @@
 //! This file needs `unsafe`: it turns a held lock into access to what it protects.
 
 use super::raw::{Acquired, Patience, RawLock};
-use crate::access::Access;
+use crate::access::{Access, undo_log_in_force};
 use crate::error::{Corrupt, Error, LockError, Result};
 use crate::layout::init::{Init, replace};
 use crate::layout::{GenericArg, Interior, Kind, Origin, Reach, ShmSafe, TypeInfo, Visitor};
@@ -52,8 +52,8 @@ unsafe impl<T: Send> Sync for ShmMutex<T> {}
 impl<T: ShmSafe> ShmMutex<T> {
     /// An initialiser of a free mutex around what `value` builds.
     #[allow(clippy::new_ret_no_self)] // An address-sensitive value is never returned: it is built in place.
-    pub fn new<I: Init<T>>(value: I) -> MutexInit<I> {
-        MutexInit { value }
+    pub fn new<I: Init<T>>(value: I) -> MutexInit<T, I> {
+        MutexInit { value, _builds: PhantomData }
     }
 
     /// Locks it, waiting as long as it takes.
@@ -136,9 +136,9 @@ impl<T: ShmSafe> ShmMutex<T> {
     }
 
     fn acquire(&self, slot: &SlotHandle, patience: Patience) -> Result<Acquired, LockError> {
-        let cached = registry::lookup(ptr::from_ref(self).cast()).ok_or(LockError::ReadOnly)?;
-        // SAFETY: `self` stands in the mapping, so the mapping lives.
-        let context = unsafe { cached.context() };
+        let context = registry::context_at(ptr::from_ref(self).cast()).ok_or(LockError::ReadOnly)?;
+        // SAFETY: `self` stands in the mapping, so the mapping and its context live.
+        let context = unsafe { &*context };
         let participants = context.upper::<Arc<Participants>>().ok_or(LockError::ReadOnly)?;
         self.lock.lock_slow(slot, patience, participants)
     }
@@ -166,15 +166,29 @@ impl<T: ShmSafe + fmt::Debug> fmt::Debug for ShmMutex<T> {
     }
 }
 
-/// The initialiser that [`ShmMutex::new`] makes.
-#[derive(Debug, Clone, Copy)]
-pub struct MutexInit<I> {
+/// The initialiser that [`ShmMutex::new`] makes. `T` is inferred from where it is used.
+pub struct MutexInit<T, I> {
     value: I,
+    _builds: PhantomData<fn() -> T>,
+}
+
+impl<T, I: Clone> Clone for MutexInit<T, I> {
+    fn clone(&self) -> Self {
+        MutexInit { value: self.value.clone(), _builds: PhantomData }
+    }
+}
+
+impl<T, I: Copy> Copy for MutexInit<T, I> {}
+
+impl<T, I: fmt::Debug> fmt::Debug for MutexInit<T, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MutexInit").field("value", &self.value).finish()
+    }
 }
 
 // SAFETY: 1: the lock is free and the value built. 2: the value comes first, and nothing fails after it.
 // 3: by the value's initialiser.
-unsafe impl<T: ShmSafe, I: Init<T>> Init<ShmMutex<T>> for MutexInit<I> {
+unsafe impl<T: ShmSafe, I: Init<T>> Init<ShmMutex<T>> for MutexInit<T, I> {
     unsafe fn init(self, slot: *mut ShmMutex<T>, access: Access<'_>) -> Result<()> {
         // SAFETY: the slot is valid for writes, and so are its parts.
         unsafe {
@@ -233,6 +247,13 @@ unsafe impl<T: ShmSafe> ShmSafe for ShmMutex<T> {
     }
 }
 
+/// The mutex is, or stays, poisoned when the guard unlocks it.
+const STAYS_POISONED: u64 = 1;
+/// The thread was panicking already when it locked.
+const WAS_PANICKING: u64 = 2;
+/// How many bits these are.
+const FLAGS: u32 = 2;
+
 /// The right to use what a [`ShmMutex`] protects, until it is dropped.
 ///
 /// Not `Send`: the thread that locked unlocks.
@@ -240,11 +261,9 @@ unsafe impl<T: ShmSafe> ShmSafe for ShmMutex<T> {
 pub struct MutexGuard<'a, T: ShmSafe> {
     mutex: &'a ShmMutex<T>,
     slot: SlotHandle,
-    fork_generation: u64,
-    /// Whether the mutex is, or stays, poisoned when it is unlocked.
-    poisoned: bool,
-    /// Whether the thread was panicking already when it locked.
-    panicking: bool,
+    /// [`STAYS_POISONED`], [`WAS_PANICKING`], and the fork generation above them; one word, so that guards are
+    /// passed in registers.
+    state: u64,
     _not_send: PhantomData<*mut ()>,
 }
 
@@ -257,18 +276,20 @@ impl<'a, T: ShmSafe> MutexGuard<'a, T> {
         MutexGuard {
             mutex,
             slot,
-            fork_generation: registry::fork_generation(),
-            poisoned,
-            panicking: std::thread::panicking(),
+            state: registry::fork_generation() << FLAGS
+                | if poisoned { STAYS_POISONED } else { 0 }
+                | if std::thread::panicking() { WAS_PANICKING } else { 0 },
             _not_send: PhantomData,
         }
     }
 
+    #[inline]
     fn access(&self) -> Access<'_> {
         // SAFETY: the mutex stands in the mapping and is borrowed for longer.
         unsafe { registry::access_of(self.mutex) }
     }
 
+    #[inline]
     fn at(&self) -> NonNull<T> {
         // SAFETY: a cell is never null.
         unsafe { NonNull::new_unchecked(self.mutex.value.get()) }
@@ -296,12 +317,12 @@ impl<'a, T: ShmSafe> MutexGuard<'a, T> {
 
     /// Makes a poisoned mutex sound again, when this guard is dropped.
     pub fn clear_poison(&mut self) {
-        self.poisoned = false;
+        self.state &= !STAYS_POISONED;
     }
 
     /// Whether the mutex stays poisoned when this guard is dropped.
     pub fn is_poisoned(&self) -> bool {
-        self.poisoned
+        self.state & STAYS_POISONED != 0
     }
 }
 
@@ -318,8 +339,10 @@ impl<T: ShmSafe> Deref for MutexGuard<'_, T> {
 impl<T: ShmSafe + Unpin> DerefMut for MutexGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: readable; a `&mut` to it is about to be handed out.
-        unsafe { self.access().save_value(self.at().as_ptr()) };
+        if undo_log_in_force() {
+            // SAFETY: readable; a `&mut` to it is about to be handed out.
+            unsafe { self.access().save_value(self.at().as_ptr()) };
+        }
         // SAFETY: valid, this thread's, and movable.
         unsafe { self.at().as_mut() }
     }
@@ -328,14 +351,14 @@ impl<T: ShmSafe + Unpin> DerefMut for MutexGuard<'_, T> {
 impl<T: ShmSafe> Drop for MutexGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        if self.fork_generation != registry::fork_generation() {
+        if self.state >> FLAGS != registry::fork_generation() {
             return; // In the child of a fork: the lock is the parent's.
         }
-        if !self.panicking && std::thread::panicking() && !self.poisoned {
+        if std::thread::panicking() && self.state & (STAYS_POISONED | WAS_PANICKING) == 0 {
             self.mutex.lock.blame_panic();
-            self.poisoned = true;
+            self.state |= STAYS_POISONED;
         }
-        self.mutex.lock.unlock(&self.slot, self.poisoned);
+        self.mutex.lock.unlock(&self.slot, self.state & STAYS_POISONED != 0);
     }
 }
 
@@ -485,6 +508,6 @@ impl<T: ShmSafe> Deref for MutexMut<'_, T> {
 
 impl<T: ShmSafe> fmt::Debug for MutexMut<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MutexMut").field("poison", &(**self).lock.poison()).finish_non_exhaustive()
+        f.debug_struct("MutexMut").field("poison", &self.lock.poison()).finish_non_exhaustive()
     }
 }

@@ -87,7 +87,8 @@ impl RawLock {
     #[inline]
     pub(crate) fn lock_fast(&self, slot: &SlotHandle) -> bool {
         // SYNC lock: Acquire, pairs with the Release in `unlock`.
-        let free = self.word.compare_exchange(0, slot.owner.0, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        let free =
+            self.word.compare_exchange(0, slot.owner().0, Ordering::Acquire, Ordering::Relaxed).is_ok();
         if free {
             slot.hold();
         }
@@ -106,7 +107,7 @@ impl RawLock {
         patience: Patience,
         participants: &Participants,
     ) -> Result<Acquired, LockError> {
-        let me = slot.owner.0;
+        let me = slot.owner().0;
         let mut slept = 0;
         let mut spins = 0;
         let mut check_after = FIRST_CHECK;

@@ -44,11 +44,6 @@ pub(crate) fn try_exclusive(fd: impl AsFd, byte: u64) -> io::Result<bool> {
     try_call(fd, libc::F_WRLCK, byte)
 }
 
-/// Locks a byte together with others that do so if no other description holds it exclusively; whether it did.
-pub(crate) fn try_shared(fd: impl AsFd, byte: u64) -> io::Result<bool> {
-    try_call(fd, libc::F_RDLCK, byte)
-}
-
 /// Locks a byte exclusively, waiting for its holder.
 pub(crate) fn wait_exclusive(fd: impl AsFd, byte: u64) -> io::Result<()> {
     call(fd, libc::F_OFD_SETLKW, &mut record(libc::F_WRLCK, byte)?)
@@ -81,7 +76,6 @@ mod tests {
         assert!(!held_elsewhere(&one, far).unwrap());
         assert!(held_elsewhere(&two, far).unwrap());
         assert!(!try_exclusive(&two, far).unwrap());
-        assert!(!try_shared(&two, far).unwrap());
         assert!(try_exclusive(&two, far + 1).unwrap(), "the next byte is another lock");
         let copy = one.try_clone().unwrap();
         drop(one);
@@ -93,7 +87,7 @@ mod tests {
             assert!(start.elapsed().as_secs() < 20);
             std::thread::yield_now();
         }
-        assert!(try_shared(&two, far).unwrap());
+        assert!(try_exclusive(&two, far).unwrap());
         unlock(&two, far).unwrap();
         unlock(&two, far).unwrap();
         wait_exclusive(&two, far).unwrap();

@@ -24,6 +24,15 @@ pub(crate) fn map_shared(fd: impl AsFd, len: usize, writable: bool) -> Result<No
     Ok(base)
 }
 
+/// Says that nothing behind a mapping is worth reading ahead: its file is new.
+///
+/// # Safety
+/// 1. The range is mapped.
+pub(crate) unsafe fn expect_nothing_to_read(base: NonNull<u8>, len: usize) {
+    // SAFETY: 1. The call changes no bytes; that it may fail does not matter.
+    let _ = unsafe { rustix::mm::madvise(base.as_ptr().cast(), len, Advice::Random) };
+}
+
 /// Takes a mapping away.
 ///
 /// # Safety

@@ -51,7 +51,7 @@ fn main() {
     assert_eq!(named, Named { id: 2, ratio: 0.5, flags: [true, false, true, true] });
 
     let mut both: Both = build(BothInit(NamedInit { id: 7, ratio: 1.0, flags: [false; 4] }, Tuple(3), ()));
-    let mut parts = view(&mut both);
+    let parts = view(&mut both);
     *parts.0.ratio = 2.0;
     *parts.1.0 = 4;
     assert_eq!(both, Both(Named { id: 7, ratio: 2.0, flags: [false; 4] }, Tuple(4), ()));

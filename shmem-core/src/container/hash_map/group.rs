@@ -38,16 +38,22 @@ impl Matches {
         if self.0 == 0 { None } else { Some(self.0.trailing_zeros() as usize) }
     }
 
+    /// All but the lowest of at least one.
+    #[inline(always)]
+    pub(super) fn without_lowest(self) -> Matches {
+        Matches(self.0 & (self.0 - 1))
+    }
+
     /// How many positions from the first on are not in the set.
     #[inline(always)]
     pub(super) fn leading_gap(self) -> usize {
         (self.0 | 1 << WIDTH).trailing_zeros() as usize
     }
 
-    /// How many positions up to the last are not in the set.
+    /// Whether no position from `n` on is in the set.
     #[inline(always)]
-    pub(super) fn trailing_gap(self) -> usize {
-        (self.0 as u16).leading_zeros() as usize
+    pub(super) fn none_from(self, n: usize) -> bool {
+        self.0 >> n == 0
     }
 
     /// How many there are.
@@ -62,7 +68,7 @@ impl Iterator for Matches {
     #[inline(always)]
     fn next(&mut self) -> Option<usize> {
         let lowest = self.lowest()?;
-        self.0 &= self.0 - 1;
+        *self = self.without_lowest();
         Some(lowest)
     }
 }
@@ -221,8 +227,10 @@ mod tests {
             let set = |f: &dyn Fn(u8) -> bool| {
                 Matches(bytes.iter().enumerate().map(|(i, b)| (f(*b) as u32) << i).sum())
             };
-            // SAFETY: sixteen bytes.
-            let (here, there) = unsafe { (Group::load(bytes.as_ptr()), portable::Group::load(bytes.as_ptr())) };
+            let aligned = u128::from_ne_bytes(bytes);
+            let at = (&raw const aligned).cast::<u8>();
+            // SAFETY: sixteen bytes, 16-aligned.
+            let (here, there) = unsafe { (Group::load_aligned(at), portable::Group::load_aligned(at)) };
             for (one, two, expected) in [
                 (here.matches(byte), there.matches(byte), set(&|b| b == byte)),
                 (here.empty(), there.empty(), set(&|b| b == EMPTY)),
@@ -235,7 +243,9 @@ mod tests {
                 prop_assert_eq!(positions.len(), one.count());
                 prop_assert_eq!(positions.first().copied(), one.lowest());
                 prop_assert_eq!(one.leading_gap(), positions.first().copied().unwrap_or(16));
-                prop_assert_eq!(one.trailing_gap(), positions.last().map_or(16, |last| 15 - last));
+                for n in 0..=16 {
+                    prop_assert_eq!(one.none_from(n), positions.iter().all(|at| *at < n));
+                }
             }
         }
     }

@@ -7,9 +7,9 @@
 //! 0      8      16      24      32            40           48            48 + n + 16     (rounded up)
 //! | mask | seed | limit | items | growth_left | tombstones | n + 16 control bytes | padding | n buckets (K, V) |
 //! ```
-//! `n = mask + 1` is a power of two, at least 4. Control byte `n + 16 > i >= 16` mirrors bucket `i mod n` where
-//! that is below 16, so that a group may be loaded at any bucket; in a table of fewer than 16 buckets the bytes
-//! from `n` to 15 are empty and stay so.
+//! `n = mask + 1` is a power of two, at least 4. Control byte `i >= max(n, 16)` mirrors that of bucket `i mod n`, so
+//! that a group may be loaded at any bucket; in a table of fewer than 16 buckets the bytes from `n` to 15 are empty
+//! and stay so.
 //!
 //! # Invariants
 //! 1. `limit` is how many buckets may be taken (live or deleted): 7/8 of them, one less than all below 8. So a probe
@@ -95,6 +95,8 @@ pub(super) struct Table<K, V> {
     header: NonNull<Header>,
     /// As stored: a table's mask never changes.
     mask: usize,
+    /// Where the buckets begin.
+    buckets: NonNull<Bucket<K, V>>,
     _buckets: PhantomData<*mut Bucket<K, V>>,
 }
 
@@ -124,7 +126,9 @@ impl<K, V> Table<K, V> {
     pub(super) unsafe fn at(header: NonNull<Header>) -> Self {
         // SAFETY: 1.
         let mask = unsafe { (*header.as_ptr()).mask as usize };
-        Table { header, mask, _buckets: PhantomData }
+        // SAFETY: 1: inside the block, or at its end for buckets without bytes.
+        let buckets = unsafe { header.cast::<u8>().add(Self::buckets_at(mask)) }.cast();
+        Table { header, mask, buckets, _buckets: PhantomData }
     }
 
     /// Where the header stands.
@@ -143,7 +147,7 @@ impl<K, V> Table<K, V> {
     /// The layout of a table with this mask, if there can be one.
     pub(super) fn layout(mask: usize) -> Option<Layout> {
         let buckets = mask.checked_add(1)?;
-        // The control bytes are fewer than half of the address space, or the product below overflows or fails.
+        // An upper bound first, with every overflow checked; the exact size is below it.
         let ctrl = buckets.checked_add(CTRL_AT + WIDTH + align_of::<Bucket<K, V>>())?;
         let size = buckets.checked_mul(size_of::<Bucket<K, V>>())?.checked_add(ctrl)?;
         let exact = Self::buckets_at(mask) + buckets * size_of::<Bucket<K, V>>();
@@ -176,7 +180,8 @@ impl<K, V> Table<K, V> {
             header.write(fresh);
             header.cast::<u8>().add(CTRL_AT).write_bytes(EMPTY, mask + 1 + WIDTH);
         }
-        Ok(Table { header, mask, _buckets: PhantomData })
+        // SAFETY: 1: just made. 2: nobody else knows it.
+        Ok(unsafe { Self::at(header) })
     }
 
     /// Gives the block back. What its buckets hold is not dropped.
@@ -251,8 +256,8 @@ impl<K, V> Table<K, V> {
     /// Bucket `i`, which is at most `mask`.
     #[inline(always)]
     pub(super) fn bucket(self, i: usize) -> NonNull<Bucket<K, V>> {
-        // SAFETY: inside the block (`at`, 1), or one past its end for a bucket without bytes.
-        unsafe { self.header.cast::<u8>().add(Self::buckets_at(self.mask())).cast::<Bucket<K, V>>().add(i) }
+        // SAFETY: inside the block (`at`, 1), or at its end for a bucket without bytes.
+        unsafe { self.buckets.add(i) }
     }
 
     /// The bucket whose key has this hash and satisfies `eq`.
@@ -265,12 +270,14 @@ impl<K, V> Table<K, V> {
         loop {
             // SAFETY: `at <= mask`, and WIDTH more control bytes follow the last bucket's.
             let group = unsafe { Group::load(self.ctrl(at)) };
-            for bit in group.matches(tag) {
+            let mut matches = group.matches(tag);
+            while let Some(bit) = matches.lowest() {
                 let i = (at + bit) & mask;
                 // SAFETY: a full control byte has a whole bucket (invariant 4).
                 if eq(unsafe { &(*self.bucket(i).as_ptr()).key }) {
                     return Some(i);
                 }
+                matches = matches.without_lowest();
             }
             if group.empty().any() {
                 return None;
@@ -289,24 +296,28 @@ impl<K, V> Table<K, V> {
     pub(super) fn find_or_free(self, hash: u64, mut eq: impl FnMut(&K) -> bool) -> Probe {
         let (mask, tag) = (self.mask(), tag(hash));
         let (mut at, mut stride) = (hash as usize & mask, 0);
-        let mut free = None;
+        let mut free = usize::MAX;
         loop {
             // SAFETY: as in `find`.
             let group = unsafe { Group::load(self.ctrl(at)) };
-            for bit in group.matches(tag) {
+            let mut matches = group.matches(tag);
+            while let Some(bit) = matches.lowest() {
                 let i = (at + bit) & mask;
                 // SAFETY: a full control byte has a whole bucket (invariant 4).
                 if eq(unsafe { &(*self.bucket(i).as_ptr()).key }) {
                     return Probe::Found(i);
                 }
+                matches = matches.without_lowest();
             }
-            if free.is_none() {
-                free = group.free().lowest().map(|bit| (at + bit) & mask);
+            if free == usize::MAX
+                && let Some(bit) = group.free().lowest()
+            {
+                free = (at + bit) & mask;
             }
             stride += WIDTH;
             // A free bucket ends the search only if it was never used: the key may stand behind a deleted one.
             if group.empty().any() || stride > mask {
-                return free.map_or(Probe::Full, |i| self.really_free(i));
+                return if free == usize::MAX { Probe::Full } else { self.really_free(free) };
             }
             at = (at + stride) & mask;
         }
@@ -366,6 +377,8 @@ impl<K, V> Table<K, V> {
     /// 1. The table may be written; `i` is below `mask + 1 + WIDTH`.
     #[inline(always)]
     unsafe fn set_ctrl(self, i: usize, byte: u8) {
+        #[cfg(test)]
+        super::tests::step();
         // SYNC ctrl: Release, so that every earlier store (the bucket, the counter that was taken from) comes first.
         // SAFETY: 1.
         unsafe { AtomicU8::from_ptr(self.ctrl(i)) }.store(byte, Ordering::Release);
@@ -377,6 +390,8 @@ impl<K, V> Table<K, V> {
     /// 1. The table may be written; `offset` is that of a counter.
     #[inline(always)]
     unsafe fn count_by(self, offset: usize, by: i64) {
+        #[cfg(test)]
+        super::tests::step();
         // SAFETY: 1.
         unsafe {
             let word = self.header.as_ptr().cast::<u8>().add(offset).cast::<u64>();
@@ -440,18 +455,32 @@ impl<K, V> Table<K, V> {
         let (before, after) =
             unsafe { (Group::load(self.ctrl(before)).empty(), Group::load(self.ctrl(i)).empty()) };
         // If the bucket lies in a run of 16 buckets that were all taken, a probe may have passed over it.
-        let passed = before.trailing_gap() + after.leading_gap() >= WIDTH;
-        let (byte, counter) = match passed {
-            true => (DELETED, offset_of!(Header, tombstones)),
-            false => (EMPTY, offset_of!(Header, growth_left)),
-        };
+        let passed = before.none_from(after.leading_gap());
         // SAFETY: 1.
         unsafe {
             self.count_by(offset_of!(Header, items), -1);
-            // The mirror first: invariant 4.
+            // Two branches, not two values: the address of the counter shall not wait for the control bytes.
+            if passed {
+                cold();
+                self.clear_ctrl(i, DELETED);
+                self.count_by(offset_of!(Header, tombstones), 1);
+            } else {
+                self.clear_ctrl(i, EMPTY);
+                self.count_by(offset_of!(Header, growth_left), 1);
+            }
+        }
+    }
+
+    /// Stores the control byte of a bucket that is not live any more, the mirror first (invariant 4).
+    ///
+    /// # Safety
+    /// 1. The table may be written; `i <= mask`.
+    #[inline(always)]
+    unsafe fn clear_ctrl(self, i: usize, byte: u8) {
+        // SAFETY: 1.
+        unsafe {
             self.set_ctrl(self.mirror(i), byte);
             self.set_ctrl(i, byte);
-            self.count_by(counter, 1);
         }
     }
 
@@ -546,6 +575,10 @@ impl<K: ShmSafe + ShmHash, V: ShmSafe> Table<K, V> {
         }
     }
 }
+
+/// Marks the branch it stands in as unlikely.
+#[cold]
+fn cold() {}
 
 /// The control byte of a key with this hash.
 #[inline(always)]

@@ -10,7 +10,7 @@ use super::{ShmHashMap, bucket_locked, drop_live, lock_held};
 use crate::access::Access;
 use crate::error::{AllocError, Error, Result};
 use crate::layout::init::{Init, Place, replace};
-use crate::layout::{ShmHash, ShmSafe, hash_one};
+use crate::layout::{ShmHash, ShmHasher, ShmSafe};
 use crate::ptr::OffsetPtr;
 use std::borrow::Borrow;
 use std::fmt;
@@ -26,6 +26,10 @@ use std::ptr::{self, NonNull};
 pub struct HashMapMut<'a, K: ShmSafe, V: ShmSafe> {
     at: NonNull<ShmHashMap<K, V>>,
     access: Access<'a>,
+    /// Ready to hash a key under the segment's seed.
+    hasher: ShmHasher,
+    /// The map's table, settled, once it was asked for; nobody else can give the map another one meanwhile.
+    table: Option<Table<K, V>>,
     _map: PhantomData<&'a mut ShmHashMap<K, V>>,
 }
 
@@ -49,13 +53,13 @@ impl<'a, K: ShmSafe, V: ShmSafe> HashMapMut<'a, K, V> {
     /// 1. As [`ShmSafe::view`]; the map itself may stand outside the segment while it is being built.
     #[inline(always)]
     pub(super) unsafe fn at(at: NonNull<ShmHashMap<K, V>>, access: Access<'a>) -> Self {
-        HashMapMut { at, access, _map: PhantomData }
+        HashMapMut { at, access, hasher: ShmHasher::new(access.hash_seed()), table: None, _map: PhantomData }
     }
 
     /// A shorter view.
     #[inline(always)]
     pub(super) fn reborrow(&mut self) -> HashMapMut<'_, K, V> {
-        HashMapMut { at: self.at, access: self.access, _map: PhantomData }
+        HashMapMut { hasher: self.hasher.clone(), _map: PhantomData, ..*self }
     }
 
     #[inline(always)]
@@ -72,22 +76,33 @@ impl<'a, K: ShmSafe, V: ShmSafe> HashMapMut<'a, K, V> {
     /// The table, settled.
     #[inline(always)]
     pub(super) fn table_mut(&mut self) -> Option<Table<K, V>> {
-        let table = self.table()?;
+        if self.table.is_none() {
+            self.first_use();
+        }
+        self.table
+    }
+
+    /// Reads the pointer to the table, and settles the table if an operation on it was cut short.
+    #[inline(never)]
+    fn first_use(&mut self) {
+        let Some(table) = (**self).table() else { return };
         if !table.is_settled() {
             // SAFETY: the map is exclusively ours.
             unsafe { table.settle(self.access) };
         }
-        Some(table)
+        self.table = Some(table);
     }
 
     /// Stores the pointer to the table, which publishes the table.
     ///
     /// # Safety
-    /// 1. `table` is null or leads to a whole table in the segment; the pointer was announced to `save`.
+    /// 1. The table is whole, in the segment and settled; the pointer was announced to `save`.
     #[inline]
-    unsafe fn publish(&mut self, table: *mut Header) {
+    unsafe fn publish(&mut self, table: Option<Table<K, V>>) {
+        self.table = table;
+        let header = table.map_or(ptr::null_mut(), |table| table.header().as_ptr());
         // SAFETY: the map is exclusively ours; 1.
-        unsafe { OffsetPtr::store(self.pointer(), table) }
+        unsafe { OffsetPtr::store(self.pointer(), header) }
     }
 
     fn save_pointer(&self) {
@@ -122,13 +137,13 @@ impl<'a, K: ShmSafe, V: ShmSafe> HashMapMut<'a, K, V> {
         // SAFETY: the map is exclusively ours, and no pointer names the table while it is emptied.
         unsafe {
             self.access.save(table.header().as_ptr().cast::<u8>(), whole);
-            self.publish(ptr::null_mut());
+            self.publish(None);
             if lock_held(table) {
                 return;
             }
             drop_live(table, self.access);
             table.reset();
-            self.publish(table.header().as_ptr());
+            self.publish(Some(table));
         }
     }
 
@@ -180,13 +195,21 @@ impl<'a, K: ShmSafe, V: ShmSafe> HashMapMut<'a, K, V> {
 
 impl<'a, K: ShmSafe + ShmHash + Eq, V: ShmSafe> HashMapMut<'a, K, V> {
     #[inline(always)]
+    fn hash<Q: ShmHash + ?Sized>(&self, key: &Q) -> u64 {
+        let mut hasher = self.hasher.clone();
+        key.shm_hash(&mut hasher);
+        hasher.finish()
+    }
+
+    #[inline(always)]
     fn locate<Q>(&mut self, key: &Q) -> Option<(Table<K, V>, usize)>
     where
         K: Borrow<Q>,
         Q: ShmHash + Eq + ?Sized,
     {
+        let hash = self.hash(key);
         let table = self.table_mut()?;
-        Some((table, table.find(hash_one(key, table.seed()), |k| k.borrow() == key)?))
+        Some((table, table.find(hash, |k| k.borrow() == key)?))
     }
 
     /// The bucket of `key`, or a free one where it may be put, growing the table if need be.
@@ -196,7 +219,7 @@ impl<'a, K: ShmSafe + ShmHash + Eq, V: ShmSafe> HashMapMut<'a, K, V> {
         K: Borrow<Q>,
         Q: ShmHash + Eq + ?Sized,
     {
-        let hash = hash_one(key, self.access.hash_seed());
+        let hash = self.hash(key);
         if let Some(table) = self.table_mut() {
             match table.find_or_free(hash, |k| k.borrow() == key) {
                 Probe::Found(i) => return Ok(Spot::Live(table, i)),
@@ -440,7 +463,7 @@ impl<'a, K: ShmSafe + ShmHash + Eq, V: ShmSafe> HashMapMut<'a, K, V> {
             self.save_pointer();
             // SAFETY: the table holds nothing, and nothing names it any more when it is freed.
             unsafe {
-                self.publish(ptr::null_mut());
+                self.publish(None);
                 table.free(self.access);
             }
         } else if Table::<K, V>::mask_for(items).is_some_and(|mask| mask < table.mask()) {
@@ -459,7 +482,7 @@ impl<'a, K: ShmSafe + ShmHash + Eq, V: ShmSafe> HashMapMut<'a, K, V> {
             let unpublished = Unpublished { table, access: self.access };
             self.save_pointer();
             // SAFETY: a whole table in the segment.
-            unsafe { self.publish(table.header().as_ptr()) };
+            unsafe { self.publish(Some(table)) };
             let _ = ManuallyDrop::new(unpublished);
             return Ok(table);
         };
@@ -486,7 +509,7 @@ impl<'a, K: ShmSafe + ShmHash + Eq, V: ShmSafe> HashMapMut<'a, K, V> {
         let _ = ManuallyDrop::new(unpublished);
         // SAFETY: the new table is whole; its entries were moved out of the old one, which nothing names any more.
         unsafe {
-            self.publish(new.header().as_ptr());
+            self.publish(Some(new));
             table.free(self.access);
         }
         Ok(new)

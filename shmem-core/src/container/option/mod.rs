@@ -173,8 +173,8 @@ unsafe impl<T: ShmSafe, I: Init<T>> Init<ShmOption<T>> for SomeInit<T, I> {
 unsafe impl<T: ShmSafe, I: Init<T>> Init<ShmOption<T>> for Option<I> {
     #[inline]
     unsafe fn init(self, slot: *mut ShmOption<T>, access: Access<'_>) -> Result<()> {
-        // SAFETY: by the caller.
         match self {
+            // SAFETY: by the caller.
             None => unsafe { ShmOption::none().init(slot, access) },
             // SAFETY: by the caller.
             Some(init) => unsafe { ShmOption::some(init).init(slot, access) },

@@ -3,14 +3,16 @@
 //! This file needs `unsafe`: it implements an unsafe trait and reads the vector's block.
 
 mod init;
+mod iter;
 mod reorder;
 #[cfg(test)]
 mod tests;
 mod view;
 
 pub use init::EmptyVec;
+pub use iter::VecIterMut;
+pub use view::VecMut;
 pub(super) use view::checked_range;
-pub use view::{VecIterMut, VecMut};
 
 use super::drop_queue::destroy_block;
 use crate::access::Access;
@@ -133,7 +135,11 @@ impl<T: ShmSafe> ShmVec<T> {
     /// The first element's place; dangling without a block.
     #[inline]
     fn first(&self) -> *mut T {
-        if size_of::<T>() == 0 || self.cap == 0 { ptr::dangling_mut() } else { self.ptr.as_ptr() }
+        match size_of::<T>() == 0 || self.cap == 0 {
+            true => ptr::dangling_mut(),
+            // SAFETY: invariant 2.
+            false => unsafe { self.ptr.as_ptr_unchecked() },
+        }
     }
 
     /// How many elements there are.

@@ -2,7 +2,7 @@
 //!
 //! This file needs `unsafe`: it writes the vector's block and publishes lengths.
 
-use super::{ShmVec, store};
+use super::{ShmVec, VecIterMut, store};
 use crate::access::Access;
 use crate::error::{AllocError, Error, Result};
 use crate::layout::init::{Init, Scratch, replace};
@@ -10,7 +10,6 @@ use crate::layout::{ShmSafe, any_lock_held, relocate_many};
 use crate::ptr::OffsetPtr;
 use std::alloc::Layout;
 use std::fmt;
-use std::iter::FusedIterator;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, Index, IndexMut, Range, RangeBounds};
@@ -282,11 +281,15 @@ impl<'a, T: ShmSafe> VecMut<'a, T> {
         if len == self.capacity() {
             self.grow(len, 1)?;
         }
-        self.save_places(len..len + 1);
-        self.save_len();
-        // SAFETY: there is room; the element is valid when it is published, by one store.
+        // SAFETY: there is room, so there is a block; the element is valid when it is published, by one store.
         unsafe {
-            value.init(self.place(len), self.access)?;
+            let place = match size_of::<T>() {
+                0 => ptr::dangling_mut(),
+                _ => self.ptr.as_ptr_unchecked().add(len),
+            };
+            self.access.save_value(place);
+            self.save_len();
+            value.init(place, self.access)?;
             self.set_len(len + 1);
         }
         Ok(())
@@ -812,85 +815,6 @@ impl<T: ShmSafe> Drop for Tail<'_, '_, T> {
         unsafe {
             ptr::slice_from_raw_parts_mut(self.vec.place(self.vec.len()), self.built).drop_in_place();
         }
-    }
-}
-
-/// The views of a vector's elements, in order: see [`VecMut::iter_mut`].
-pub struct VecIterMut<'v, T: ShmSafe> {
-    first: *mut T,
-    left: Range<usize>,
-    access: Access<'v>,
-    _vec: PhantomData<&'v mut [T]>,
-}
-
-// SAFETY: it is a unique reference to the elements; its context holds no thread's state.
-unsafe impl<T: ShmSafe> Send for VecIterMut<'_, T> {}
-// SAFETY: shared, it gives nothing.
-unsafe impl<T: ShmSafe> Sync for VecIterMut<'_, T> {}
-
-impl<'v, T: ShmSafe> VecIterMut<'v, T> {
-    /// The views of `len` elements at `first`.
-    ///
-    /// # Safety
-    /// 1. They are valid and, for `'v`, nobody else uses them.
-    #[inline]
-    pub(in crate::container) unsafe fn new(first: *mut T, len: usize, access: Access<'v>) -> Self {
-        VecIterMut { first, left: 0..len, access, _vec: PhantomData }
-    }
-
-    #[inline]
-    fn view(&self, i: usize) -> T::Mut<'v> {
-        // SAFETY: each element is viewed once, and all of them are exclusively ours for `'v`.
-        unsafe { T::view(NonNull::new_unchecked(self.first.add(i)), self.access) }
-    }
-}
-
-impl<'v, T: ShmSafe> Iterator for VecIterMut<'v, T> {
-    type Item = T::Mut<'v>;
-    #[inline]
-    fn next(&mut self) -> Option<T::Mut<'v>> {
-        let i = self.left.next()?;
-        Some(self.view(i))
-    }
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.left.size_hint()
-    }
-    fn nth(&mut self, n: usize) -> Option<T::Mut<'v>> {
-        let i = self.left.nth(n)?;
-        Some(self.view(i))
-    }
-}
-
-impl<'v, T: ShmSafe> DoubleEndedIterator for VecIterMut<'v, T> {
-    #[inline]
-    fn next_back(&mut self) -> Option<T::Mut<'v>> {
-        let i = self.left.next_back()?;
-        Some(self.view(i))
-    }
-}
-
-impl<T: ShmSafe> ExactSizeIterator for VecIterMut<'_, T> {}
-impl<T: ShmSafe> FusedIterator for VecIterMut<'_, T> {}
-
-impl<T: ShmSafe> fmt::Debug for VecIterMut<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VecIterMut").field("left", &self.left.len()).finish()
-    }
-}
-
-impl<'v, T: ShmSafe> IntoIterator for &'v mut VecMut<'_, T> {
-    type Item = T::Mut<'v>;
-    type IntoIter = VecIterMut<'v, T>;
-    fn into_iter(self) -> VecIterMut<'v, T> {
-        self.iter_mut()
-    }
-}
-
-impl<'v, T: ShmSafe> IntoIterator for &'v VecMut<'_, T> {
-    type Item = &'v T;
-    type IntoIter = slice::Iter<'v, T>;
-    fn into_iter(self) -> slice::Iter<'v, T> {
-        self.iter()
     }
 }
 

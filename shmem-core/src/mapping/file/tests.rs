@@ -128,11 +128,11 @@ fn two_mappings_of_one_segment_see_each_other() {
     })
     .unwrap();
     assert_eq!(built, 1);
-    assert!(one.created() && one.is_writable());
+    assert!(one.created() && one.writable);
     assert_eq!(file::status(one.fd()).unwrap().mode, 0o666, "no umask is applied");
     let two = MappedFile::open(at.place(), Want::ReadWrite).unwrap();
     let three = MappedFile::open(at.place(), Want::ReadOnly).unwrap();
-    assert!(!two.created() && two.is_writable() && !three.is_writable());
+    assert!(!two.created() && two.writable && !three.writable);
     assert!(two.base() != one.base() && two.header() == one.header());
     assert_eq!(two.state().capacity.load(Ordering::Relaxed), 1 << 20);
     assert_eq!(word(&three, HEAP_AT).load(Ordering::Relaxed), 77);
@@ -168,7 +168,10 @@ fn anonymous_segments_travel_by_descriptor() {
     assert!(one.created());
     let two = MappedFile::open_fd(one.fd(), Want::ReadWrite).unwrap();
     assert!(!two.created() && two.header() == one.header());
-    assert!(one.lock_byte(3).unwrap() && two.byte_is_locked(3).unwrap(), "a description of its own");
+    assert!(
+        one.storage().lock_byte(3).unwrap() && two.storage().byte_is_locked(3).unwrap(),
+        "a description of its own"
+    );
     assert!(rustix::fs::ftruncate(one.fd(), 0).is_err(), "it cannot shrink");
     assert!(matches!(MappedFile::open(Place::Anonymous, Want::ReadWrite), Err(OpenError::NotFound { .. })));
     let (reader, _writer) = std::io::pipe().unwrap();
@@ -714,20 +717,20 @@ fn byte_locks_belong_to_one_open() {
     let at = Scratch::shared("locks");
     let one = create(at.place());
     let two = MappedFile::open(at.place(), Want::ReadWrite).unwrap();
-    assert!(one.lock_byte(0).unwrap() && !two.lock_byte(0).unwrap());
-    assert!(two.byte_is_locked(0).unwrap() && !one.byte_is_locked(0).unwrap());
-    one.unlock_byte(0).unwrap();
-    assert!(!two.byte_is_locked(0).unwrap());
-    assert!(one.lock_byte(lock_byte::INDICES).is_err());
-    assert!(one.lock_byte(lock_byte::INDICES - 1).unwrap());
+    assert!(one.storage().lock_byte(0).unwrap() && !two.storage().lock_byte(0).unwrap());
+    assert!(two.storage().byte_is_locked(0).unwrap() && !one.storage().byte_is_locked(0).unwrap());
+    one.storage().unlock_byte(0).unwrap();
+    assert!(!two.storage().byte_is_locked(0).unwrap());
+    assert!(one.storage().lock_byte(lock_byte::INDICES).is_err());
+    assert!(one.storage().lock_byte(lock_byte::INDICES - 1).unwrap());
     let reader = MappedFile::open(at.place(), Want::ReadOnly).unwrap();
-    assert!(reader.byte_is_locked(lock_byte::INDICES - 1).unwrap());
-    assert!(reader.lock_byte(1).is_err(), "a reader cannot hold bytes");
+    assert!(reader.storage().byte_is_locked(lock_byte::INDICES - 1).unwrap());
+    assert!(reader.storage().lock_byte(1).is_err(), "a reader cannot hold bytes");
 
-    assert!(one.lock_byte(5).unwrap());
+    assert!(one.storage().lock_byte(5).unwrap());
     one.storage().renew().unwrap();
-    eventually(|| !two.byte_is_locked(5).unwrap());
-    assert!(two.lock_byte(5).unwrap() && !one.lock_byte(5).unwrap());
+    eventually(|| !two.storage().byte_is_locked(5).unwrap());
+    assert!(two.storage().lock_byte(5).unwrap() && !one.storage().lock_byte(5).unwrap());
 }
 
 #[test]
@@ -736,13 +739,13 @@ fn a_parents_byte_goes_with_it_though_its_child_lives_on() {
     if let Some(name) = std::env::var_os("SHMEM_TEST_PLACE").filter(|_| is_child(TEST)) {
         let place = Place::shared(name.to_str().unwrap()).unwrap();
         let file = MappedFile::open(place, Want::ReadWrite).unwrap();
-        assert!(file.lock_byte(7).unwrap());
+        assert!(file.storage().lock_byte(7).unwrap());
         // SAFETY: the child calls only what is safe after a fork, then waits to be killed.
         if unsafe { libc::fork() } == 0 {
             let renewed = file.storage().renew().is_ok();
             // SAFETY: as an atomic; the word is the test's.
             let word = unsafe { file.base().add(DIRECTORY_AT as usize).cast::<AtomicU64>().as_ref() };
-            let pid = u64::from(process::pid());
+            let pid = u64::from(std::process::id());
             word.store(if renewed { pid } else { u64::MAX }, Ordering::Release);
             loop {
                 // SAFETY: waits for a signal; touches nothing.
@@ -766,7 +769,7 @@ fn a_parents_byte_goes_with_it_though_its_child_lives_on() {
     let died = command.spawn().unwrap().wait().unwrap();
     let child = word(&file, DIRECTORY_AT).load(Ordering::Acquire);
     let child = rustix::process::Pid::from_raw(child as i32).expect("the grandchild has renewed");
-    let freed = std::panic::catch_unwind(|| eventually(|| !file.byte_is_locked(7).unwrap()));
+    let freed = std::panic::catch_unwind(|| eventually(|| !file.storage().byte_is_locked(7).unwrap()));
     let lived = rustix::process::test_kill_process(child);
     rustix::process::kill_process(child, rustix::process::Signal::KILL).unwrap();
     assert_eq!(died.signal(), Some(9));

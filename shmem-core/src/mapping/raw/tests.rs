@@ -1,4 +1,5 @@
 use super::*;
+use crate::mapping::region::RegionAdvice;
 use crate::mapping::remove::RemoveOnDrop;
 
 fn unique(test: &str) -> String {

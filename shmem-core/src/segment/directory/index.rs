@@ -32,7 +32,8 @@ const TABLE_HEAD: u64 = 8;
 const FIRST_LOG2: u32 = 5;
 
 impl Table {
-    fn decode(word: u64) -> Option<Self> {
+    #[inline]
+    pub(super) fn decode(word: u64) -> Option<Self> {
         let table = Table { at: word & ((1 << 56) - 1), log2: (word >> 56) as u32 };
         (table.at != 0 && table.at.is_multiple_of(8) && (FIRST_LOG2..=32).contains(&table.log2))
             .then_some(table)
@@ -66,6 +67,7 @@ impl Directory {
     }
 
     /// Calls `found` with each entry number whose hash may be `hash`, until it answers `Some`.
+    #[inline]
     pub(super) fn probe<R>(
         &self,
         table: Table,
@@ -237,6 +239,7 @@ impl Directory {
     }
 
     /// Every index table in use or kept, as (offset, bytes).
+    #[cfg(test)]
     pub(super) fn tables(&self) -> Vec<(u64, u64)> {
         let mut tables = Vec::new();
         let mut next = self.table();

@@ -10,6 +10,7 @@
 //! This file needs `unsafe`: it reaches the directory in mapped memory.
 
 mod entry;
+mod find;
 mod index;
 mod pins;
 mod schema_store;
@@ -17,13 +18,13 @@ mod schema_store;
 pub(crate) use entry::MAX_NAME;
 pub use entry::ObjectKind;
 use entry::{Entry, INLINE_NAME, Phase, SLICE, State};
-use pins::LocalPins;
+use pins::{LocalPins, Pin};
 
-use crate::access::{Access, BlockInfo, Context, MAX_ALIGN};
+use crate::access::{Access, Context, MAX_ALIGN};
 use crate::error::{Corrupt, Error, NameError, Result};
 use crate::layout::init::{Init, Partial};
 use crate::layout::{
-    Fingerprint, ShmHasher, ShmSafe, TypeInfo, any_lock_held, describe_stored, first_difference,
+    Fingerprint, ShmHasher, ShmSafe, TypeInfo, any_lock_held, describe_stored, first_difference, from_halves,
 };
 use crate::mapping::superblock::{DIRECTORY_AT, FixedHeader};
 use crate::participant::{MAX_PROCESSES, Owner, Participants, SlotHandle, current_owner};
@@ -113,11 +114,12 @@ pub(crate) struct Key<'n> {
 
 impl<'n> Key<'n> {
     /// A named object.
+    #[inline]
     pub(crate) fn named(name: &'n str) -> Result<Self> {
-        match name.len() {
-            1..=MAX_NAME => Ok(Key { kind: ObjectKind::Named, name }),
-            len => Err(NameError::InvalidName { len, max: MAX_NAME }.into()),
+        if matches!(name.len(), 1..=MAX_NAME) {
+            return Ok(Key { kind: ObjectKind::Named, name });
         }
+        Err(NameError::InvalidName { len: name.len(), max: MAX_NAME }.into())
     }
 
     /// The unique object of a type, whose name (without layout) stands in for a name.
@@ -354,9 +356,9 @@ impl Directory {
                 }
                 let wanted = || entry.state().is(Phase::Live) && self.is_named(entry, key, hash);
                 match self.pin(number, entry, wanted) {
-                    Ok(true) => Some(Ok(number)),
-                    Ok(false) => None,
-                    Err(e) => Some(Err(e)),
+                    Pin::Held => Some(Ok(number)),
+                    Pin::Gone => None,
+                    Pin::NoRecord => Some(Err(self.no_record())),
                 }
             });
             if let Some(found) = found {
@@ -371,7 +373,11 @@ impl Directory {
         let lock = self.lock()?;
         match self.lookup_locked(&lock, key, hash)? {
             Some((number, entry, state)) if state.is(Phase::Live) => {
-                Ok(self.pin(number, entry, || entry.state().is(Phase::Live))?.then_some(number))
+                match self.pin(number, entry, || entry.state().is(Phase::Live)) {
+                    Pin::Held => Ok(Some(number)),
+                    Pin::Gone => Ok(None),
+                    Pin::NoRecord => Err(self.no_record()),
+                }
             }
             _ => Ok(None),
         }
@@ -427,10 +433,12 @@ impl Directory {
                 Some(Phase::Reserved) if of_dead => self.roll_back(number, entry),
                 // Its drop ran half-way: the object is leaked, never dropped twice.
                 Some(Phase::Freeing) if of_dead => self.release(number, entry),
-                Some(Phase::Live) if entry.kind.load(Ordering::Relaxed) & 0xFF == 3 && !entry.is_pinned() => {
-                    if entry.advance(state, Phase::Unlinked) {
-                        self.reap_if_free(number, entry, None);
-                    }
+                Some(Phase::Live)
+                    if entry.kind.load(Ordering::Relaxed) & 0xFF == 3
+                        && !entry.is_pinned()
+                        && entry.advance(state, Phase::Unlinked) =>
+                {
+                    self.reap_if_free(number, entry, None);
                 }
                 Some(Phase::Unlinked) => self.reap_if_free(number, entry, None),
                 _ => {}
@@ -464,10 +472,9 @@ impl Directory {
             unsafe { self.access().deallocate(block, Layout::from_size_align_unchecked(len, 1)) };
         }
         entry.agent.store(0, Ordering::Relaxed);
-        entry.state.store(entry.state().to(Phase::Free).0, Ordering::SeqCst);
         self.header().used.fetch_sub(1, Ordering::Relaxed);
         self.header().free.store(number, Ordering::Relaxed);
-        futex::wake(&entry.state, u32::MAX);
+        entry.settle(Phase::Free);
     }
 
     fn element_layout(&self, entry: &Entry) -> Option<(Layout, u64)> {
@@ -513,7 +520,7 @@ impl Directory {
         if self.header().orphans.load(Ordering::Relaxed) == 0 || self.participants.process().is_err() {
             return;
         }
-        let wanted = schema_store::halves(Fingerprint::of::<T>());
+        let wanted = Fingerprint::halves_of::<T>();
         for number in 0..self.high() {
             let Some(entry) = self.entry(number) else { continue };
             let state = entry.state();
@@ -528,7 +535,21 @@ impl Directory {
     // ---- finding -------------------------------------------------------------------------------------
 
     /// The object called `key`, pinned, if it is there.
+    #[inline]
     pub(crate) fn find<T: ShmSafe>(&self, key: &Key<'_>, shape: Shape) -> Result<Option<Pinned>> {
+        match self.find_hot::<T>(*key, shape) {
+            Some((number, at)) if shape == Shape::One => Ok(Some(Pinned { number, at, count: 1 })),
+            Some((number, at)) => {
+                // Pinned, so the entry stays.
+                let count = self.entry(number).map_or(0, |e| e.count.load(Ordering::Relaxed) as usize);
+                Ok(Some(Pinned { number, at, count }))
+            }
+            None => self.find_slow::<T>(key, shape),
+        }
+    }
+
+    #[cold]
+    fn find_slow<T: ShmSafe>(&self, key: &Key<'_>, shape: Shape) -> Result<Option<Pinned>> {
         if self.header().orphans.load(Ordering::Relaxed) != 0 {
             self.sweep_orphans::<T>();
         }
@@ -560,8 +581,8 @@ impl Directory {
     #[inline]
     fn check_type<T: ShmSafe>(&self, entry: &Entry, key: &Key<'_>, shape: Shape) -> Result<()> {
         let stored = [0, 1].map(|i| entry.fingerprint[i].load(Ordering::Relaxed));
-        if stored != schema_store::halves(Fingerprint::of::<T>()) {
-            return Err(self.type_mismatch(schema_store::from_halves(stored), T::type_info(), key));
+        if stored != Fingerprint::halves_of::<T>() {
+            return Err(self.type_mismatch(from_halves(stored), T::type_info(), key));
         }
         let count = entry.count.load(Ordering::Relaxed);
         let slice = entry.kind.load(Ordering::Relaxed) & SLICE != 0;
@@ -579,15 +600,18 @@ impl Directory {
             }
             .into());
         }
-        self.check_place::<T>(entry)
+        if self.is_in_place::<T>(entry) {
+            return Ok(());
+        }
+        let at = entry.object.load(Ordering::Relaxed);
+        Err(Corrupt { at, what: "an object that is not where its entry says" }.into())
     }
 
-    /// The object's place, as far as its entry says, can hold it. Entries may be damaged.
+    /// Whether the object's place, as far as its entry says, can hold it. Entries may be damaged.
     #[inline]
-    fn check_place<T: ShmSafe>(&self, entry: &Entry) -> Result<()> {
+    fn is_in_place<T: ShmSafe>(&self, entry: &Entry) -> bool {
         let at = entry.object.load(Ordering::Relaxed);
-        let bytes = (size_of::<T>() as u64).checked_mul(entry.count.load(Ordering::Relaxed));
-        let inside = match bytes {
+        let inside = match (size_of::<T>() as u64).checked_mul(entry.count.load(Ordering::Relaxed)) {
             Some(0) => true,
             Some(n) => {
                 at != 0
@@ -596,10 +620,10 @@ impl Directory {
             }
             None => false,
         };
-        if inside && entry.element_size.load(Ordering::Relaxed) == size_of::<T>() as u64 {
-            return Ok(());
-        }
-        Err(Corrupt { at, what: "an object that is not where its entry says" }.into())
+        let align = entry.element_align.load(Ordering::Relaxed) as usize;
+        inside
+            && entry.element_size.load(Ordering::Relaxed) == size_of::<T>() as u64
+            && align == align_of::<T>()
     }
 
     /// Whether the object stands in a live block of its size: what is asked before it is dropped by somebody who never
@@ -609,7 +633,7 @@ impl Directory {
         let bytes = (size_of::<T>() as u64).saturating_mul(entry.count.load(Ordering::Relaxed));
         let block = || self.context.allocator().block_at(at);
         let held = || block().is_some_and(|b| b.offset == at && b.size_bytes >= bytes);
-        self.check_place::<T>(entry).is_ok() && (bytes == 0 || held())
+        self.is_in_place::<T>(entry) && (bytes == 0 || held())
     }
 
     #[cold]
@@ -662,8 +686,7 @@ impl Directory {
         checked?;
         let at = entry.object.load(Ordering::Relaxed);
         let block = self.context.allocator().block_at(at);
-        if size_of::<T>() > 0 && !block.is_some_and(|b| at + size_of::<T>() as u64 <= b.offset + b.size_bytes)
-        {
+        if size_of::<T>() > 0 && block.is_none_or(|b| at + size_of::<T>() as u64 > b.offset + b.size_bytes) {
             return if entry.state() != state {
                 Ok(None)
             } else {
@@ -716,13 +739,19 @@ impl Directory {
                 Some((_, entry, state)) => {
                     let constructor = entry.constructor.load(Ordering::Relaxed);
                     let agent = entry.agent.load(Ordering::Relaxed);
-                    if Owner(constructor) == lock.slot.owner {
+                    if Owner(constructor) == lock.slot.owner() {
                         return Err(NameError::Recursive { name: key.owned_name() }.into());
                     }
                     drop(lock);
                     // Its constructor publishes or gives up, and wakes us; or it dies, and we clean up after it.
+                    let asleep = state.with_sleepers();
+                    let marked = state == asleep
+                        || entry
+                            .state
+                            .compare_exchange(state.0, asleep.0, Ordering::SeqCst, Ordering::Relaxed)
+                            .is_ok();
                     let check_at = Deadline::after(CHECK_CONSTRUCTOR).ns();
-                    if futex::wait(&entry.state, state.0, Some(check_at)) == Woken::TimedOut {
+                    if marked && futex::wait(&entry.state, asleep.0, Some(check_at)) == Woken::TimedOut {
                         match agent.checked_sub(1) {
                             Some(agent) => drop(self.participants.recover_if_dead(agent)),
                             // It died between taking the entry and signing it.
@@ -742,9 +771,7 @@ impl Directory {
         std::mem::forget(reservation);
         // CRASH publish: until this store there is no object; a death leaves a reservation to be rolled back, and
         // what the value owns leaked.
-        // SYNC publish: SeqCst store, pairs with the loads in `state`.
-        entry.state.store(entry.state().to(Phase::Live).0, Ordering::SeqCst);
-        futex::wake(&entry.state, u32::MAX);
+        entry.settle(Phase::Live);
         Ok((Pinned { number, at: first.cast(), count }, true))
     }
 
@@ -776,14 +803,14 @@ impl Directory {
         entry.count.store(count, relaxed);
         entry.element_size.store(size_of::<T>() as u64, relaxed);
         entry.element_align.store(align_of::<T>() as u32, relaxed);
-        for (word, half) in entry.fingerprint.iter().zip(schema_store::halves(Fingerprint::of::<T>())) {
+        for (word, half) in entry.fingerprint.iter().zip(Fingerprint::halves_of::<T>()) {
             word.store(half, relaxed);
         }
-        entry.constructor.store(lock.slot.owner.0, relaxed);
+        entry.constructor.store(lock.slot.owner().0, relaxed);
         entry.agent.store(process + 1, relaxed);
         // CRASH reserve: until this store the entry is free; after it, recovery of this process frees it again, and
         // the next holder of the lock makes the index anew.
-        entry.state.store(entry.state().to(Phase::Reserved).0, Ordering::SeqCst);
+        entry.settle(Phase::Reserved);
         self.pin_reserved(number, entry, process);
         self.header().used.fetch_add(1, relaxed);
         if !anonymous {
@@ -907,8 +934,7 @@ impl Directory {
             else {
                 return Err(Corrupt { at: self.entry_offset(entry), what: "a directory entry" }.into());
             };
-            let fingerprint =
-                schema_store::from_halves([0, 1].map(|i| entry.fingerprint[i].load(Ordering::Relaxed)));
+            let fingerprint = from_halves([0, 1].map(|i| entry.fingerprint[i].load(Ordering::Relaxed)));
             let count = entry.count.load(Ordering::Relaxed);
             objects.push(ObjectInfo {
                 name: String::from_utf8_lossy(name).into_owned(),
@@ -940,7 +966,10 @@ impl Directory {
         let _lock = match self.lock() {
             Ok(lock) => lock,
             Err(_) => {
-                found.push(Corrupt { at: DIRECTORY_AT, what: "the directory cannot be locked by this thread" });
+                found.push(Corrupt {
+                    at: DIRECTORY_AT,
+                    what: "the directory cannot be locked by this thread",
+                });
                 return found;
             }
         };
@@ -985,7 +1014,7 @@ impl Directory {
                 Some(_) => {}
             }
             let fingerprint = [0, 1].map(|i| entry.fingerprint[i].load(Ordering::Relaxed));
-            if self.stored_record(schema_store::from_halves(fingerprint)).is_none() {
+            if self.stored_record(from_halves(fingerprint)).is_none() {
                 wrong("an object's type has no record");
             }
             let named = entry.kind.load(Ordering::Relaxed) & 0xFF != ObjectKind::Anonymous.code();
@@ -999,7 +1028,8 @@ impl Directory {
     }
 
     /// The blocks that the directory itself uses: chunks, index tables, names, type records.
-    pub(crate) fn own_blocks(&self) -> Vec<BlockInfo> {
+    #[cfg(test)]
+    pub(crate) fn own_blocks(&self) -> Vec<crate::access::BlockInfo> {
         let mut at: Vec<u64> = self.tables().into_iter().map(|(at, _)| at).collect();
         at.extend(
             self.header().chunks.iter().map(|chunk| chunk.load(Ordering::Relaxed)).filter(|at| *at != 0),
@@ -1017,11 +1047,12 @@ impl Directory {
 
     // ---- fork ----------------------------------------------------------------------------------------
 
-    /// Before a fork: gives `child`, the record the child will have, a pin on whatever this process pins.
-    pub(crate) fn pin_for_child(&self, child: u32) {
+    /// Gives `process` a pin on whatever this process holds: before a fork, for the child that will be; in a child for
+    /// which that was not done, when it takes a record.
+    pub(crate) fn pin_all_for(&self, process: u32) {
         for number in self.pins.pinned() {
             if let Some(entry) = self.entry(number) {
-                let (word, bit) = entry.pin_bit(child);
+                let (word, bit) = entry.pin_bit(process);
                 word.fetch_or(bit, Ordering::SeqCst);
             }
         }

@@ -15,11 +15,22 @@
 
 use super::entry::{Entry, Phase, State};
 use super::{CHUNKS, Directory, DropGlue, place};
-use crate::error::Result;
+use crate::error::Error;
 use crate::primitive::{AtomicU64, Ordering};
 use std::sync::OnceLock;
 
 const BUSY: u64 = 1 << 63;
+
+/// What came of an attempt to pin.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pin {
+    /// The entry is pinned.
+    Held,
+    /// It is not, or no longer, the one that was wanted.
+    Gone,
+    /// This process can get no record in the segment.
+    NoRecord,
+}
 
 /// The counts of one process, in chunks as the entries are.
 #[derive(Default)]
@@ -57,10 +68,8 @@ impl LocalPins {
 
 impl Directory {
     /// Pins `entry` if `wanted` still holds of it once it cannot become another's any more.
-    ///
-    /// # Errors
-    /// [`Error::TooManyProcesses`](crate::Error::TooManyProcesses).
-    pub(super) fn pin(&self, number: u32, entry: &Entry, wanted: impl Fn() -> bool) -> Result<bool> {
+    #[inline]
+    pub(super) fn pin(&self, number: u32, entry: &Entry, wanted: impl Fn() -> bool) -> Pin {
         let count = self.pins.count(number);
         loop {
             let now = count.load(Ordering::Relaxed);
@@ -70,16 +79,16 @@ impl Directory {
                     continue;
                 }
                 if wanted() {
-                    return Ok(true);
+                    return Pin::Held;
                 }
                 self.unpin(number, None);
-                return Ok(false);
+                return Pin::Gone;
             }
             if now & BUSY != 0 {
                 std::thread::yield_now();
                 continue;
             }
-            let process = self.participants.process()?;
+            let Ok(process) = self.participants.process() else { return Pin::NoRecord };
             if count.compare_exchange(0, BUSY, Ordering::Acquire, Ordering::Relaxed).is_err() {
                 continue;
             }
@@ -88,13 +97,19 @@ impl Directory {
             word.fetch_or(bit, Ordering::SeqCst);
             if wanted() {
                 count.store(1, Ordering::Release);
-                return Ok(true);
+                return Pin::Held;
             }
             word.fetch_and(!bit, Ordering::SeqCst);
             count.store(0, Ordering::Release);
             self.reap_if_free(number, entry, None);
-            return Ok(false);
+            return Pin::Gone;
         }
+    }
+
+    /// What [`Pin::NoRecord`] is for the caller.
+    #[cold]
+    pub(super) fn no_record(&self) -> Error {
+        self.participants.process().err().unwrap_or(Error::TooManyProcesses { limit: 0 })
     }
 
     /// Sets the first pin of an entry that this process has reserved.

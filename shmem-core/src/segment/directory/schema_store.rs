@@ -4,7 +4,7 @@
 
 use super::Directory;
 use crate::error::{Corrupt, Result};
-use crate::layout::{Fingerprint, ShmSafe, StoredType, check_stored, encode_stored};
+use crate::layout::{Fingerprint, ShmSafe, StoredType, check_stored, encode_stored, from_halves, halves};
 use crate::primitive::{AtomicU64, Ordering};
 use std::alloc::Layout;
 use std::collections::HashSet;
@@ -22,15 +22,6 @@ const HEAD: u64 = size_of::<Head>() as u64;
 
 /// A longer record is taken for damage.
 const MAX_RECORD: u64 = 1 << 24;
-
-pub(super) fn halves(fingerprint: Fingerprint) -> [u64; 2] {
-    let n = u128::from_le_bytes(fingerprint.0);
-    [n as u64, (n >> 64) as u64]
-}
-
-pub(super) fn from_halves([low, high]: [u64; 2]) -> Fingerprint {
-    Fingerprint((u128::from(low) | u128::from(high) << 64).to_le_bytes())
-}
 
 impl Directory {
     fn head(&self, at: u64) -> Option<&Head> {
@@ -120,6 +111,7 @@ impl Directory {
     }
 
     /// Where every record stands, for accounting.
+    #[cfg(test)]
     pub(super) fn record_blocks(&self) -> Vec<u64> {
         let mut all = Vec::new();
         self.records(|at, _| {
