@@ -62,7 +62,11 @@ fn creator() {
     let base: String = argument(0);
     report("running");
     for i in 0.. {
-        Segment::shared(&format!("{base}-{}", i % 3)).size(16 << 20).commit_all(true).open_or_create().unwrap();
+        Segment::shared(&format!("{base}-{}", i % 3))
+            .size(16 << 20)
+            .commit_all(true)
+            .open_or_create()
+            .unwrap();
         Segment::remove(&format!("{base}-{}", i % 3)).unwrap();
     }
 }
@@ -114,7 +118,10 @@ fn a_larger_type_is_found_in_a_smaller_object() {
     segment.construct::<i32>("x", 7).unwrap();
     assert!(matches!(name_error(segment.find::<Big>("x")), NameError::TypeMismatch { .. }));
     let big = || BigInit { words: [1; 8] };
-    assert!(matches!(name_error(segment.find_or_construct::<Big>("x", big())), NameError::TypeMismatch { .. }));
+    assert!(matches!(
+        name_error(segment.find_or_construct::<Big>("x", big())),
+        NameError::TypeMismatch { .. }
+    ));
     assert!(matches!(name_error(segment.find_slice::<Big>("x")), NameError::TypeMismatch { .. }));
     assert!(matches!(name_error(segment.construct::<Big>("x", big())), NameError::AlreadyExists { .. }));
     let slice = segment.find_or_construct_slice::<i32, _>("x", 16, |_| 0);

@@ -124,7 +124,11 @@ struct Outer {
 }
 
 fn inner(n: u64) -> InnerInit<String, [u16; 3], PhantomData<u16>> {
-    InnerInit { label: format!("{n} with a label too long to be inline"), values: [n as u16; 3], _kind: PhantomData }
+    InnerInit {
+        label: format!("{n} with a label too long to be inline"),
+        values: [n as u16; 3],
+        _kind: PhantomData,
+    }
 }
 
 fn is_inner(value: &Inner<u16, 3>, n: u64) -> bool {
