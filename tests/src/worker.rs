@@ -138,7 +138,7 @@ impl Worker {
 
     /// Its next report. Panics if there is none in time, or if it ends first.
     #[track_caller]
-    pub fn next(&mut self) -> String {
+    pub fn hear(&mut self) -> String {
         match self.lines.recv_timeout(PATIENCE) {
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout) => panic!("worker `{}` reports nothing", self.role),
@@ -151,7 +151,7 @@ impl Worker {
 
     /// Its next report; `doing` is what it said last, for the message if it ends or hangs instead.
     #[track_caller]
-    pub fn next_or_end(&mut self, doing: &str) -> String {
+    pub fn hear_while(&mut self, doing: &str) -> String {
         match self.lines.recv_timeout(PATIENCE) {
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout) => panic!("worker `{}` hangs in `{doing}`", self.role),
@@ -165,7 +165,7 @@ impl Worker {
     /// Waits for the report `wanted`.
     #[track_caller]
     pub fn expect(&mut self, wanted: &str) {
-        assert_eq!(self.next(), wanted, "the report of worker `{}`", self.role);
+        assert_eq!(self.hear(), wanted, "the report of worker `{}`", self.role);
     }
 
     /// Every report that is there already.

@@ -41,7 +41,7 @@ mod active {
         unsafe { __asan_unpoison_memory_region((base + offset as usize) as *const c_void, len as usize) }
     }
 
-    pub(crate) fn detach(base: usize, reserved_bytes: usize) {
+    pub(crate) fn detach(base: usize, used_bytes: usize) {
         unpoison_here(base, 0, reserved_bytes as u64);
         MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, at)| *at != base);
     }
