@@ -42,7 +42,7 @@ mod active {
     }
 
     pub(crate) fn detach(base: usize, used_bytes: usize) {
-        unpoison_here(base, 0, reserved_bytes as u64);
+        unpoison_here(base, 0, used_bytes as u64);
         MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, at)| *at != base);
     }
 
