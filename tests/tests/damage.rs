@@ -84,12 +84,7 @@ struct Answers {
 /// What an object must look like, if it may be looked at.
 type Look<'l, T> = Option<&'l dyn Fn(&T) -> bool>;
 
-fn ask<T: ShmSafe + Sync>(
-    answers: &mut Answers,
-    segment: &Segment,
-    name: &'static str,
-    look: Look<'_, T>,
-) {
+fn ask<T: ShmSafe + Sync>(answers: &mut Answers, segment: &Segment, name: &'static str, look: Look<'_, T>) {
     let found = match segment.find::<T>(name) {
         Ok(None) => Ok(false),
         Ok(Some(root)) => {
