@@ -185,15 +185,12 @@ fn regions(image: &[u8]) -> Vec<(&'static str, Range<usize>)> {
         let at = word(1024 + 64 + 8 * chunk);
         if at != 0 {
             let entries = at..at + (16 << chunk) * 192;
-            for entry in entries.clone().step_by(192) {
-                let (len, name) = (word(entry + 32) as u32 as usize, word(entry + 56));
-                if name != 0 && word(entry) & 7 != 0 {
-                    regions.push(("long name", name..name + len));
-                }
-            }
             regions.push(("entries", entries));
         }
     }
+    let long_name = |at: &usize| image[*at..].starts_with(LONG_NAME.as_bytes());
+    let at = (0..image.len()).find(long_name).expect("the name's block");
+    regions.push(("long name", at..at + LONG_NAME.len()));
     let mut record = word(1048);
     while record != 0 {
         regions.push(("type record", record..record + 32 + word(record + 8)));
