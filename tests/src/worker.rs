@@ -92,12 +92,27 @@ impl Worker {
         Self::start(command, role, arguments)
     }
 
-    fn start(mut command: Command, role: &str, arguments: &[&dyn std::fmt::Display]) -> Self {
+    /// Runs this binary in a role that is to fail; gives how it ended and what it wrote to stderr.
+    pub fn run_to_failure(role: &str) -> (ExitStatus, String) {
+        let own = std::env::current_exe().expect("the path of this binary");
+        let output = Self::prepare(&mut Command::new(own), role, &[]).output().expect("a worker");
+        (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    fn prepare<'c>(
+        command: &'c mut Command,
+        role: &str,
+        arguments: &[&dyn std::fmt::Display],
+    ) -> &'c mut Command {
         let arguments: Vec<String> = arguments.iter().map(|argument| argument.to_string()).collect();
-        let mut child = command
+        command
             .args(["role", "--exact", "--nocapture", "--test-threads=1", "--include-ignored"])
             .env(ROLE, role)
             .env(ARGUMENTS, arguments.join(&SEPARATOR.to_string()))
+    }
+
+    fn start(mut command: Command, role: &str, arguments: &[&dyn std::fmt::Display]) -> Self {
+        let mut child = Self::prepare(&mut command, role, arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -123,7 +138,7 @@ impl Worker {
 
     /// Its next report. Panics if there is none in time, or if it ends first.
     #[track_caller]
-    pub fn next(&mut self) -> String {
+    pub fn hear(&mut self) -> String {
         match self.lines.recv_timeout(PATIENCE) {
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout) => panic!("worker `{}` reports nothing", self.role),
@@ -136,7 +151,7 @@ impl Worker {
 
     /// Its next report; `doing` is what it said last, for the message if it ends or hangs instead.
     #[track_caller]
-    pub fn next_or_end(&mut self, doing: &str) -> String {
+    pub fn hear_while(&mut self, doing: &str) -> String {
         match self.lines.recv_timeout(PATIENCE) {
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout) => panic!("worker `{}` hangs in `{doing}`", self.role),
@@ -150,7 +165,7 @@ impl Worker {
     /// Waits for the report `wanted`.
     #[track_caller]
     pub fn expect(&mut self, wanted: &str) {
-        assert_eq!(self.next(), wanted, "the report of worker `{}`", self.role);
+        assert_eq!(self.hear(), wanted, "the report of worker `{}`", self.role);
     }
 
     /// Every report that is there already.

@@ -57,7 +57,7 @@ fn make_image(path: &Path) {
     for i in 0..20 {
         segment.construct::<u8>(&format!("byte {i}"), i).unwrap();
     }
-    (0..20).step_by(3).for_each(|i| drop(segment.destroy::<u8>(&format!("byte {i}")).unwrap()));
+    (0..20).step_by(3).for_each(|i| assert!(segment.destroy::<u8>(&format!("byte {i}")).unwrap()));
     segment.construct_slice::<u64, _>("large", 2000, |i| i as u64).unwrap();
     let leaf = ShmBox::new(TreeInit { value: 2, branches: ShmVec::new() });
     let branch = BranchInit { name: "left", tree: ShmOption::some(leaf) };
@@ -81,12 +81,10 @@ struct Answers {
     check: Vec<Corrupt>,
 }
 
-fn ask<T: ShmSafe + Sync>(
-    answers: &mut Answers,
-    segment: &Segment,
-    name: &'static str,
-    look: Option<&dyn Fn(&T) -> bool>,
-) {
+/// What an object must look like, if it may be looked at.
+type Look<'l, T> = Option<&'l dyn Fn(&T) -> bool>;
+
+fn ask<T: ShmSafe + Sync>(answers: &mut Answers, segment: &Segment, name: &'static str, look: Look<'_, T>) {
     let found = match segment.find::<T>(name) {
         Ok(None) => Ok(false),
         Ok(Some(root)) => {
@@ -102,7 +100,7 @@ fn ask_slice<T: ShmSafe + Sync>(
     answers: &mut Answers,
     segment: &Segment,
     name: &'static str,
-    look: Option<&dyn Fn(&[T]) -> bool>,
+    look: Look<'_, [T]>,
 ) {
     let found = match segment.find_slice::<T>(name) {
         Ok(None) => Ok(false),
@@ -125,7 +123,7 @@ fn look(segment: &Segment, entries: bool) -> Answers {
     let mut answers =
         Answers { found: BTreeMap::new(), objects: Ok(Vec::new()), types: 0, check: Vec::new() };
     let a = &mut answers;
-    fn when<T: ?Sized>(whole: bool, f: &dyn Fn(&T) -> bool) -> Option<&dyn Fn(&T) -> bool> {
+    fn when<T: ?Sized>(whole: bool, f: &dyn Fn(&T) -> bool) -> Look<'_, T> {
         whole.then_some(f)
     }
     ask::<u64>(a, segment, "number", when(entries, &|n| *n == 42));
@@ -187,15 +185,12 @@ fn regions(image: &[u8]) -> Vec<(&'static str, Range<usize>)> {
         let at = word(1024 + 64 + 8 * chunk);
         if at != 0 {
             let entries = at..at + (16 << chunk) * 192;
-            for entry in entries.clone().step_by(192) {
-                let (len, name) = (word(entry + 32) as u32 as usize, word(entry + 56));
-                if name != 0 && word(entry) & 7 != 0 {
-                    regions.push(("long name", name..name + len));
-                }
-            }
             regions.push(("entries", entries));
         }
     }
+    let long_name = |at: &usize| image[*at..].starts_with(LONG_NAME.as_bytes());
+    let at = (0..image.len()).find(long_name).expect("the name's block");
+    regions.push(("long name", at..at + LONG_NAME.len()));
     let mut record = word(1048);
     while record != 0 {
         regions.push(("type record", record..record + 32 + word(record + 8)));
@@ -322,7 +317,7 @@ fn ten_thousand_mutations_of_the_metadata() {
     for worker in &mut workers {
         let mut last = String::new();
         loop {
-            let line = worker.next_or_end(&last);
+            let line = worker.hear_while(&last);
             match line.strip_prefix("done ") {
                 Some(n) => break done += n.parse::<u64>().unwrap(),
                 None => last = line,

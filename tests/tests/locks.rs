@@ -399,7 +399,7 @@ fn a_child_that_lives_on_does_not_keep_its_parent_alive() {
     let name = TempName::new("dying");
     let (segment, counter) = open(&name);
     let mut worker = Worker::spawn("dying_forker", &[&name]);
-    let orphan = Orphan(worker.next().parse().unwrap());
+    let orphan = Orphan(worker.hear().parse().unwrap());
     assert_eq!(counter.lock_timeout(SHORT).unwrap_err(), LockError::TimedOut);
     worker.kill();
     learns_of_the_death(&counter);

@@ -176,7 +176,7 @@ fn out_of_memory_in_every_operation() {
     let option = segment.construct::<ShmOption<ShmString>>("option", ShmOption::none()).unwrap();
     // SAFETY: this test alone uses the segment, one view at a time.
     unsafe {
-        (0..7).for_each(|i| drop(map.view_unchecked().insert(i, long).unwrap()));
+        (0..7).for_each(|i| assert!(map.view_unchecked().insert(i, long).unwrap()));
     }
     // What the directory keeps of types and entries is no leak.
     let warm = (fill(&segment), segment.construct_anonymous::<ShmBox<[u8; 40]>>(ShmBox::new([0; 40])));
@@ -213,7 +213,7 @@ fn out_of_memory_in_every_operation() {
         refused(map.view_unchecked().insert(99, &*huge));
         refused(map.view_unchecked().insert(3, &*huge));
         refused(map.view_unchecked().reserve(5000));
-        refused(map.view_unchecked().extend((100..5000).map(|i| (i, "short"))).and_then(|()| Ok(())));
+        refused(map.view_unchecked().extend((100..5000).map(|i| (i, "short"))));
         refused(boxed.view_unchecked().set(&*huge));
         refused(option.view_unchecked().set(&*huge).map(drop));
         refused(option.view_unchecked().insert(&*huge).map(drop));
@@ -346,7 +346,7 @@ fn on_full_file_system() {
 fn full(at: &Path, name: &str) {
     let _watchdog = Watchdog::test("full file system");
     let mut worker = Worker::spawn("on_full_file_system", &[&at.display(), &name]);
-    let outcome = worker.next();
+    let outcome = worker.hear();
     if outcome.starts_with("skipped") {
         println!("{outcome}");
     } else {

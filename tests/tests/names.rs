@@ -36,7 +36,7 @@ fn two_processes_construct_and_destroy_one_name_ten_thousand_times() {
     let mut workers: Vec<_> = (0..2).map(|_| Worker::spawn("churner", &[&name, &10_000])).collect();
     let (mut constructed, mut destroyed) = (0, 0);
     for worker in &mut workers {
-        let line = worker.next();
+        let line = worker.hear();
         let counts: Vec<u64> = line.split(' ').map(|n| n.parse().unwrap()).collect();
         constructed += counts[0];
         destroyed += counts[1];

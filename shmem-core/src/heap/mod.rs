@@ -172,7 +172,8 @@ impl Heap {
 impl Drop for Heap {
     fn drop(&mut self) {
         self.leave_all();
-        poison::detach(self.raw.base(), self.raw.header.end as usize);
+        // The mapping may be gone.
+        poison::detach(self.raw.base());
     }
 }
 

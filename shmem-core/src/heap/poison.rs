@@ -17,41 +17,64 @@ mod active {
         fn __asan_unpoison_memory_region(at: *const c_void, len: usize);
     }
 
-    /// Every mapping with a heap: the segment's identity and the address.
-    static MAPPINGS: Mutex<Vec<([u8; 16], usize)>> = Mutex::new(Vec::new());
+    /// A mapping with a heap.
+    struct Mapping {
+        segment: [u8; 16],
+        base: usize,
+        /// Behind the last byte that was ever poisoned: to go further when the mapping goes would fill shadow memory for
+        /// an eighth of the reservation.
+        end: u64,
+    }
 
-    fn each(segment: [u8; 16], f: impl Fn(usize)) {
-        let mappings = MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner);
-        mappings.iter().filter(|(id, _)| *id == segment).for_each(|(_, base)| f(*base));
+    static MAPPINGS: Mutex<Vec<Mapping>> = Mutex::new(Vec::new());
+
+    fn each(which: impl Fn(&Mapping) -> bool, f: impl Fn(&mut Mapping)) {
+        let mut mappings = MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner);
+        mappings.iter_mut().filter(|mapping| which(mapping)).for_each(f);
+    }
+
+    impl Mapping {
+        fn poison(&mut self, offset: u64, len: u64) {
+            self.end = self.end.max(offset + len);
+            let at = (self.base + offset as usize) as *const c_void;
+            // SAFETY: the range is mapped; the runtime changes only its own shadow of it.
+            unsafe { __asan_poison_memory_region(at, len as usize) }
+        }
+
+        fn unpoison(&mut self, offset: u64, len: u64) {
+            let at = (self.base + offset as usize) as *const c_void;
+            // SAFETY: as in `poison`.
+            unsafe { __asan_unpoison_memory_region(at, len as usize) }
+        }
     }
 
     pub(crate) fn attach(segment: [u8; 16], base: usize) {
-        MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner).push((segment, base));
+        let mapping = Mapping { segment, base, end: 0 };
+        MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner).push(mapping);
     }
 
     /// Poisons one mapping's bytes.
     pub(crate) fn poison_here(base: usize, offset: u64, len: u64) {
-        // SAFETY: the range is mapped; the runtime changes only its own shadow of it.
-        unsafe { __asan_poison_memory_region((base + offset as usize) as *const c_void, len as usize) }
+        each(|mapping| mapping.base == base, |mapping| mapping.poison(offset, len));
     }
 
     /// Makes one mapping's bytes accessible.
     pub(crate) fn unpoison_here(base: usize, offset: u64, len: u64) {
-        // SAFETY: as in `poison_here`.
-        unsafe { __asan_unpoison_memory_region((base + offset as usize) as *const c_void, len as usize) }
+        each(|mapping| mapping.base == base, |mapping| mapping.unpoison(offset, len));
     }
 
-    pub(crate) fn detach(base: usize, reserved_bytes: usize) {
-        unpoison_here(base, 0, reserved_bytes as u64);
-        MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, at)| *at != base);
+    /// Makes everything accessible: the mapping goes, or is gone already.
+    pub(crate) fn detach(base: usize) {
+        each(|mapping| mapping.base == base, |mapping| mapping.unpoison(0, mapping.end));
+        MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner).retain(|mapping| mapping.base != base);
     }
 
     pub(crate) fn poison(segment: [u8; 16], offset: u64, len: u64) {
-        each(segment, |base| poison_here(base, offset, len));
+        each(|mapping| mapping.segment == segment, |mapping| mapping.poison(offset, len));
     }
 
     pub(crate) fn unpoison(segment: [u8; 16], offset: u64, len: u64) {
-        each(segment, |base| unpoison_here(base, offset, len));
+        each(|mapping| mapping.segment == segment, |mapping| mapping.unpoison(offset, len));
     }
 }
 
@@ -67,7 +90,7 @@ mod inert {
     #[inline(always)]
     pub(crate) fn unpoison_here(_: usize, _: u64, _: u64) {}
     #[inline(always)]
-    pub(crate) fn detach(_: usize, _: usize) {}
+    pub(crate) fn detach(_: usize) {}
     #[inline(always)]
     pub(crate) fn poison(_: [u8; 16], _: u64, _: u64) {}
     #[inline(always)]

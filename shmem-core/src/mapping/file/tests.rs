@@ -639,6 +639,7 @@ fn mount_small_tmpfs(at: &std::path::Path) -> bool {
 }
 
 #[test]
+#[cfg_attr(shmem_poison, ignore = "AddressSanitizer itself needs the address space")]
 fn no_address_space_is_an_error() {
     const TEST: &str = "no_address_space_is_an_error";
     if !is_child(TEST) {
