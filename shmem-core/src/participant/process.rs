@@ -393,6 +393,11 @@ impl std::fmt::Debug for Participants {
 const _: () = assert!(MAX_PROCESSES <= u16::MAX as usize);
 
 #[cfg(test)]
+pub(crate) fn record_layout() -> crate::format_test::StoredLayout {
+    crate::format_test::stored_layout!(Record { state, generation, pid, _zero, _reserved })
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::Arc;
@@ -480,9 +485,4 @@ mod tests {
         assert!(participants.recover_if_dead(own + 1));
         assert!(!participants.is_attached(own + 1));
     }
-}
-
-#[cfg(test)]
-pub(crate) fn record_layout() -> crate::format_test::StoredLayout {
-    crate::format_test::stored_layout!(Record { state, generation, pid, _zero, _reserved })
 }

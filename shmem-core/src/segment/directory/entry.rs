@@ -190,6 +190,27 @@ impl Entry {
 }
 
 #[cfg(test)]
+pub(crate) fn entry_layout() -> crate::format_test::StoredLayout {
+    crate::format_test::stored_layout!(Entry {
+        state,
+        kind,
+        hash,
+        object,
+        fingerprint,
+        count,
+        name_len,
+        _zero,
+        name_at,
+        pins,
+        name,
+        element_size,
+        element_align,
+        constructor,
+        _zero_too
+    })
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -212,25 +233,4 @@ mod tests {
         }
         assert_eq!(State(u32::MAX).to(Phase::Free), State(0), "generations wrap");
     }
-}
-
-#[cfg(test)]
-pub(crate) fn entry_layout() -> crate::format_test::StoredLayout {
-    crate::format_test::stored_layout!(Entry {
-        state,
-        kind,
-        hash,
-        object,
-        fingerprint,
-        count,
-        name_len,
-        _zero,
-        name_at,
-        pins,
-        name,
-        element_size,
-        element_align,
-        constructor,
-        _zero_too
-    })
 }

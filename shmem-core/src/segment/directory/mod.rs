@@ -1161,6 +1161,26 @@ pub(crate) unsafe fn build_slice<T: ShmSafe, I: Init<T>>(
 }
 
 #[cfg(test)]
+pub(crate) fn directory_header_layout() -> crate::format_test::StoredLayout {
+    crate::format_test::stored_layout!(Header {
+        lock,
+        index,
+        sequence,
+        schema,
+        high,
+        indexed,
+        used,
+        free,
+        orphans,
+        _zero,
+        chunks
+    })
+}
+
+#[cfg(test)]
+pub(crate) use {entry::entry_layout, schema_store::schema_head_layout};
+
+#[cfg(test)]
 pub(super) mod test_support {
     use super::*;
 
@@ -1201,23 +1221,3 @@ pub(super) mod test_support {
         }
     }
 }
-
-#[cfg(test)]
-pub(crate) fn directory_header_layout() -> crate::format_test::StoredLayout {
-    crate::format_test::stored_layout!(Header {
-        lock,
-        index,
-        sequence,
-        schema,
-        high,
-        indexed,
-        used,
-        free,
-        orphans,
-        _zero,
-        chunks
-    })
-}
-
-#[cfg(test)]
-pub(crate) use {entry::entry_layout, schema_store::schema_head_layout};
