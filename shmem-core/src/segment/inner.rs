@@ -48,6 +48,9 @@ impl ByteLocks for FileLocks {
     }
 }
 
+/// The most that a new segment's heap commits at first.
+const FIRST_HEAP_BYTES: u64 = 128 << 10;
+
 /// One mapping of a segment: dropped with the last handle.
 pub(crate) struct Inner {
     // Dropped first: before anything is unmapped, no look-up may find it.
@@ -65,7 +68,9 @@ impl Inner {
         let commit = file.committer();
         // SAFETY: the file is new: its metadata is mapped, committed and zeroed, and nobody else has it.
         let formatted = unsafe { Heap::format(file.base(), file.header(), &*commit, spec.commit_all) };
-        formatted.map_err(|e| file.commit_error(e, file.header().end))
+        // How long the file would have become: its tables stand, sparse, before its pages.
+        let wanted = if spec.commit_all { spec.capacity } else { spec.capacity.min(FIRST_HEAP_BYTES) };
+        formatted.map_err(|e| file.commit_error(e, file.header().data_at + wanted))
     }
 
     /// Puts a mapped file together.
