@@ -270,19 +270,20 @@ pub fn from_iter<I: IntoIterator>(items: I) -> FromIter<I::IntoIter> {
 /// Builds a value outside the segment, for code that must have it whole before it changes anything.
 ///
 /// The value is address-sensitive: it may only be relocated to where it belongs, or dropped here.
-pub(crate) struct Scratch<T: ShmSafe> {
+pub(crate) struct Scratch<'a, T: ShmSafe> {
     value: Box<std::mem::MaybeUninit<T>>,
+    access: Access<'a>,
 }
 
-impl<T: ShmSafe> Scratch<T> {
+impl<'a, T: ShmSafe> Scratch<'a, T> {
     /// Builds it.
-    pub(crate) fn build(init: impl Init<T>, access: Access<'_>) -> Result<Self> {
+    pub(crate) fn build(init: impl Init<T>, access: Access<'a>) -> Result<Self> {
         let mut value = Box::<T>::new_uninit();
         let slot = value.as_mut_ptr();
         // What was built when a later part fails is dropped here, and its destructors may need the segment.
         // SAFETY: the box is valid for writes and ours.
         standing_in(slot, access, || unsafe { init.init(slot, access) })?;
-        Ok(Scratch { value })
+        Ok(Scratch { value, access })
     }
 
     /// Moves the value to `to`.
@@ -297,28 +298,25 @@ impl<T: ShmSafe> Scratch<T> {
         drop(unsafe { ptr::read(&raw const this.value) });
     }
 
-    /// Drops the value here, outside its segment. Unlike a plain drop it lets a [`ShmDrop`](super::ShmDrop) work on
-    /// what the value owns.
-    pub(crate) fn discard(self, access: Access<'_>) {
-        standing_in(self.value.as_ptr(), access, || drop(self));
-    }
-
-    /// Moves the value at `from` into a scratch place, to be [discarded](Self::discard) there.
+    /// Moves the value at `from` into a scratch place, to be dropped there.
     ///
     /// # Safety
     /// 1. As [`ShmSafe::relocate`] about `from`; `from` is then overwritten or forgotten.
-    pub(crate) unsafe fn take(from: *mut T) -> Self {
+    pub(crate) unsafe fn take(from: *mut T, access: Access<'a>) -> Self {
         let mut value = Box::<T>::new_uninit();
         // SAFETY: 1.
         unsafe { T::relocate(from, value.as_mut_ptr()) };
-        Scratch { value }
+        Scratch { value, access }
     }
 }
 
-impl<T: ShmSafe> Drop for Scratch<T> {
+impl<T: ShmSafe> Drop for Scratch<'_, T> {
+    /// Drops the value here, outside its segment. Unlike a plain drop it lets a [`ShmDrop`](super::ShmDrop) work on
+    /// what the value owns.
     fn drop(&mut self) {
+        let at = self.value.as_mut_ptr();
         // SAFETY: the value is initialised and was neither moved nor dropped.
-        unsafe { self.value.assume_init_drop() }
+        standing_in(at, self.access, || unsafe { at.drop_in_place() });
     }
 }
 
@@ -408,7 +406,7 @@ impl<T: ShmSafe> Built<'_, T> {
 }
 
 impl<T: ShmSafe> Drop for Built<'_, T> {
-    /// Drops the value here, outside its segment, as [`Scratch::discard`].
+    /// Drops the value here, outside its segment, as [`Scratch`] does.
     #[inline(always)]
     fn drop(&mut self) {
         // SAFETY: the value is initialised and was neither moved nor dropped.
@@ -462,15 +460,14 @@ unsafe fn replace_large<T: ShmSafe>(at: NonNull<T>, init: impl Init<T>, access: 
     let new = Scratch::build(init, access)?;
     // SAFETY: 1 of `replace`.
     if T::HAS_LOCKS && unsafe { T::lock_held(at.as_ptr()) } {
-        new.discard(access);
         return Err(Error::LockHeld);
     }
     // SAFETY: 1 of `replace`; no lock inside is held; the place is overwritten next.
     unsafe {
         access.save_value(at.as_ptr());
-        let old = Scratch::take(at.as_ptr());
+        let old = Scratch::take(at.as_ptr(), access);
         new.place(at.as_ptr());
-        old.discard(access);
+        drop(old);
     }
     Ok(())
 }

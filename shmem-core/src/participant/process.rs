@@ -362,8 +362,9 @@ impl Participants {
 
     /// Gives this process's record back, when the mapping goes away: nothing of it can be in use any more.
     ///
-    /// Pins and reservations are: their handles keep the mapping. Locks may not be (their guards were leaked), and
-    /// neither may pins inherited from the parent of a fork (their handles were other threads'); then the record is left as a dead process's is, for others to recover.
+    /// Pins and reservations are given back by now: their handles keep the mapping. Locks may not be (their guards were
+    /// leaked), and neither may pins inherited from the parent of a fork (their handles were other threads'); then the
+    /// record is left as a dead process's is, for others to recover.
     fn detach(&self) {
         let Some(index) = self.attached_now() else { return };
         let leaked =

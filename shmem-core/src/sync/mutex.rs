@@ -306,8 +306,8 @@ impl<'a, T: ShmSafe> MutexGuard<'a, T> {
     }
 
     #[inline]
-    fn access(&self) -> Access<'_> {
-        // SAFETY: the mutex stands in the mapping and is borrowed for longer.
+    fn access(&self) -> Access<'a> {
+        // SAFETY: the mutex stands in the mapping and is borrowed for `'a`.
         unsafe { registry::access_of(self.mutex) }
     }
 

@@ -173,7 +173,7 @@ impl<T: ShmSafe> VecMut<'_, T> {
             if T::PLAIN {
                 std::ptr::swap_nonoverlapping(a, b, 1);
             } else {
-                let first = Scratch::take(a);
+                let first = Scratch::take(a, self.access());
                 T::relocate(b, a);
                 first.place(b);
             }
