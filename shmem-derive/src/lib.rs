@@ -1,7 +1,7 @@
 //! The derive macro of shmem. Use it through `shmem_core`, which re-exports it.
 //!
-//! It works in stages, one file each: [`parse`] makes a model of the item, [`validate`] checks it and reports every
-//! mistake at its token, [`expand`] writes the code and cannot fail; after a mistake [`fallback`] writes a stand-in,
+//! It works in stages, one file each: `parse` makes a model of the item, `validate` checks it and reports every
+//! mistake at its token, `expand` writes the code and cannot fail; after a mistake `fallback` writes a stand-in,
 //! so that one mistake gives one message.
 
 mod expand;
