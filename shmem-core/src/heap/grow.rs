@@ -80,11 +80,7 @@ impl Raw {
             }
             to = at_least + (to - at_least) / 2;
         }
-        poison::poison(
-            self.header.segment_id,
-            self.page_at(self.committed()),
-            self.page_at(to).saturating_sub(self.page_at(self.committed())),
-        );
+        poison::poison_fresh(self.header.segment_id, self.page_at(from), self.page_at(to));
         // SYNC commit: whoever reads the new number may touch the pages: this process has seen the system call
         // return, and it is one file for all. Several may commit overlapping ranges, each from what it saw committed:
         // the largest end wins, and everything below it was committed by someone.

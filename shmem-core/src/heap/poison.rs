@@ -73,6 +73,18 @@ mod active {
         each(|mapping| mapping.segment == segment, |mapping| mapping.poison(offset, len));
     }
 
+    /// Poisons what was committed just now, from `start` to `end`, but for what another thread has poisoned before,
+    /// and may have handed out since.
+    pub(crate) fn poison_fresh(segment: [u8; 16], start: u64, end: u64) {
+        each(
+            |mapping| mapping.segment == segment && mapping.end < end,
+            |mapping| {
+                let start = start.max(mapping.end);
+                mapping.poison(start, end - start);
+            },
+        );
+    }
+
     pub(crate) fn unpoison(segment: [u8; 16], offset: u64, len: u64) {
         each(|mapping| mapping.segment == segment, |mapping| mapping.unpoison(offset, len));
     }
@@ -93,6 +105,8 @@ mod inert {
     pub(crate) fn detach(_: usize) {}
     #[inline(always)]
     pub(crate) fn poison(_: [u8; 16], _: u64, _: u64) {}
+    #[inline(always)]
+    pub(crate) fn poison_fresh(_: [u8; 16], _: u64, _: u64) {}
     #[inline(always)]
     pub(crate) fn unpoison(_: [u8; 16], _: u64, _: u64) {}
 }

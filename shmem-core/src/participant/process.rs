@@ -422,7 +422,10 @@ mod tests {
     /// Participants in memory of their own, each record a dead process's.
     fn among_the_dead() -> Participants {
         let header = FixedHeader::new(1 << 16, [1; 16], 0);
+        /// The memory outlives the test; leak checkers see it kept.
+        static KEPT: Mutex<Vec<usize>> = Mutex::new(Vec::new());
         let words = vec![0_u64; header.metadata_bytes() as usize / 8 + 8].leak();
+        KEPT.lock().unwrap().push(words.as_mut_ptr().expose_provenance());
         let base = NonNull::from(&mut *words).cast::<u8>();
         // SAFETY: inside the memory.
         let base = unsafe { base.add(base.align_offset(64)) };
