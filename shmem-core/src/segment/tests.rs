@@ -417,6 +417,7 @@ fn a_late_reaper_leaves_the_next_object_alone() {
 }
 
 #[test]
+#[cfg_attr(shmem_poison, ignore = "the table of poison does not survive a fork")]
 fn a_reservation_of_the_dead_does_not_keep_its_name() {
     let s = segment();
     let other = Segment::from_fd(&s).unwrap();
@@ -453,6 +454,7 @@ fn a_reader_that_cannot_lock_does_not_wait_for_the_dead() {
 }
 
 #[test]
+#[cfg_attr(shmem_poison, ignore = "the table of poison does not survive a fork")]
 fn a_raw_fork_does_not_take_its_parent_for_dead() {
     let s = segment();
     let lock = s.construct::<ShmMutex<u64>>("lock", ShmMutex::new(1)).unwrap();
@@ -492,6 +494,7 @@ fn no_first_pin_while_a_fork_is_under_way() {
 }
 
 #[test]
+#[cfg_attr(shmem_poison, ignore = "the table of poison does not survive a fork")]
 fn a_child_holds_what_it_inherits() {
     let s = segment();
     let lock = s.construct::<ShmMutex<u64>>("lock", ShmMutex::new(1)).unwrap();
@@ -523,6 +526,7 @@ fn a_child_holds_what_it_inherits() {
 }
 
 #[test]
+#[cfg_attr(shmem_poison, ignore = "the table of poison does not survive a fork")]
 fn an_initialiser_that_forks_is_the_parents() {
     let s = segment();
     let parent = std::process::id();
@@ -553,6 +557,7 @@ fn an_initialiser_that_forks_is_the_parents() {
 }
 
 #[test]
+#[cfg_attr(shmem_poison, ignore = "the table of poison does not survive a fork")]
 fn a_mutex_that_a_dead_process_holds_can_be_destroyed() {
     type Words = ShmMutex<ShmHashMap<u64, u64>>;
     let s = segment();
@@ -580,6 +585,7 @@ fn a_mutex_that_a_dead_process_holds_can_be_destroyed() {
 }
 
 #[test]
+#[cfg_attr(shmem_poison, ignore = "the table of poison does not survive a fork")]
 fn what_a_dead_holder_damaged_is_not_dropped() {
     type Flag = ShmMutex<bool>;
     let s = segment();
