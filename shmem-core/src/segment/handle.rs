@@ -44,8 +44,9 @@ impl<T: ShmSafe> Object for [T] {}
 pub struct Root<T: Object + ?Sized> {
     at: NonNull<T>,
     inner: Arc<Inner>,
-    fork_generation: u64,
     number: u32,
+    /// Processes do not fork four thousand million times in a row.
+    fork_generation: u32,
 }
 
 // SAFETY: it gives `&T` to whoever has it and may drop the object where it is dropped; `ShmSafe: Send`.
@@ -56,7 +57,7 @@ unsafe impl<T: Object + ?Sized + Send + Sync> Sync for Root<T> {}
 impl<T: ShmSafe> Root<T> {
     /// # Safety
     /// 1. `pinned` is one valid `T` in `inner`'s mapping, pinned for this handle.
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn one(inner: &Arc<Inner>, pinned: Pinned) -> Self {
         Self::with(inner, pinned.number, pinned.at.cast())
     }
@@ -105,9 +106,9 @@ impl<T: ShmSafe> Root<[T]> {
 }
 
 impl<T: Object + ?Sized> Root<T> {
-    #[inline]
+    #[inline(always)]
     fn with(inner: &Arc<Inner>, number: u32, at: NonNull<T>) -> Self {
-        Root { at, inner: inner.clone(), fork_generation: registry::fork_generation(), number }
+        Root { at, inner: inner.clone(), number, fork_generation: registry::fork_generation() as u32 }
     }
 
     /// The segment the object stands in.
@@ -127,7 +128,7 @@ impl<T: Object + ?Sized> Root<T> {
     /// Whether this handle is of this process: the child of a fork has its own pins on what it inherited, so it is,
     /// unless the child could get none.
     fn is_ours(&self) -> bool {
-        self.inner.participants.backs(self.fork_generation)
+        self.inner.participants.backs(self.fork_generation.into())
     }
 }
 

@@ -244,7 +244,8 @@ impl Segment {
     /// # Errors
     /// [`NameError::TypeMismatch`] if it is of another type, naming the first difference;
     /// [`NameError::CountMismatch`] if it is a slice; [`NameError::InvalidName`].
-    #[inline]
+    // Always: handle and error, returned through memory, would be pieced together there at some cost.
+    #[inline(always)]
     pub fn find<T: ShmSafe + Sync>(&self, name: &str) -> Result<Option<Root<T>>> {
         self.find_one(&Key::named(name)?)
     }
@@ -254,7 +255,7 @@ impl Segment {
     ///
     /// # Errors
     /// As [`find`](Self::find) and [`construct`](Self::construct), but for `AlreadyExists`.
-    #[inline]
+    #[inline(always)]
     pub fn find_or_construct<T: ShmSafe + Sync>(&self, name: &str, init: impl Init<T>) -> Result<Root<T>> {
         let key = Key::named(name)?;
         match self.find_one(&key)? {
@@ -352,7 +353,7 @@ impl Segment {
         self.construct_one(&Key::anonymous(), true, init).map(|(root, _)| Owned::new(root))
     }
 
-    #[inline]
+    #[inline(always)]
     fn find_one<T: ShmSafe>(&self, key: &Key<'_>) -> Result<Option<Root<T>>> {
         let found = self.inner.directory.find::<T>(key, Shape::One)?;
         // SAFETY: the directory found the object to be one `T` and pinned it for this handle.

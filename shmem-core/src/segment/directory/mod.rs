@@ -118,12 +118,17 @@ pub(crate) struct Key<'n> {
 
 impl<'n> Key<'n> {
     /// A named object.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn named(name: &'n str) -> Result<Self> {
         if matches!(name.len(), 1..=MAX_NAME) {
             return Ok(Key { kind: ObjectKind::Named, name });
         }
-        Err(NameError::InvalidName { len: name.len(), max: MAX_NAME }.into())
+        Err(Self::invalid(name.len()))
+    }
+
+    #[cold]
+    fn invalid(len: usize) -> Error {
+        NameError::InvalidName { len, max: MAX_NAME }.into()
     }
 
     /// The unique object of a type, whose name (without layout) stands in for a name.
@@ -545,7 +550,7 @@ impl Directory {
     // ---- finding -------------------------------------------------------------------------------------
 
     /// The object called `key`, pinned, if it is there.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find<T: ShmSafe>(&self, key: &Key<'_>, shape: Shape) -> Result<Option<Pinned>> {
         match self.find_hot::<T>(*key, shape) {
             Some((number, at)) if shape == Shape::One => Ok(Some(Pinned { number, at, count: 1 })),
