@@ -151,3 +151,51 @@ impl<T: ShmSafe + fmt::Debug, const N: usize> fmt::Debug for ArrayMut<'_, T, N> 
         (**self).fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::layout::init;
+    use crate::testing::TestSegment;
+    use crate::{ShmString, ShmVec};
+
+    #[test]
+    fn every_change_of_a_plain_array_is_recorded() {
+        let segment = TestSegment::new();
+        let mut array = segment.build::<[u64; 4]>([1, 2, 3, 4]).unwrap();
+        array.undone(|a| *a, |a| a.view()[2] = 9);
+        array.undone(|a| *a, |a| a.view().as_mut_slice().reverse());
+        array.undone(|a| *a, |a| *a.view().get_mut(0).unwrap() = 7);
+        array.undone(|a| *a, |a| a.view().iter_mut().for_each(|n| *n *= 2));
+        array.undone(|a| *a, |a| a.view().set(3, 5).unwrap());
+        array.view()[1] = 8;
+        assert_eq!(array.elsewhere(), &[1, 8, 3, 4]);
+        assert!(array.view().get_mut(4).is_none());
+    }
+
+    #[test]
+    fn every_change_of_an_array_of_containers_is_recorded() {
+        let segment = TestSegment::new();
+        let native = |a: &[ShmVec<ShmString>; 2]| -> Vec<Vec<String>> {
+            a.iter().map(|v| v.iter().map(|s| s.to_string()).collect()).collect()
+        };
+        let long = "a text that is too long to stand inline";
+        let lists = init::array([vec![long, "b"], vec![]]);
+        let mut array = segment.build::<[ShmVec<ShmString>; 2]>(lists).unwrap();
+        array.undone(native, |a| a.view().get_mut(1).unwrap().push(long).unwrap());
+        array.undone(native, |a| a.view().iter_mut().for_each(|mut list| list.clear()));
+        array.undone(native, |a| a.view().set(0, [long, long, long]).unwrap());
+        // Out of memory at every allocation of a replacement: the old element stays, nothing is leaked.
+        let before = native(array.get());
+        for n in 0.. {
+            segment.fail_after(Some(n));
+            let outcome = array.view().set(0, [long, long]);
+            segment.fail_after(None);
+            array.check();
+            match outcome {
+                Err(e) => assert!(e.is_out_of_memory() && native(array.get()) == before),
+                Ok(()) => break,
+            }
+        }
+        assert_eq!(native(array.elsewhere()), [vec![long, long], vec![]]);
+    }
+}

@@ -3,6 +3,8 @@
 //! walked ([`Visitor`]).
 
 mod array;
+#[cfg(test)]
+mod derived_tests;
 mod drop;
 mod fingerprint;
 mod hash;

@@ -164,6 +164,16 @@ impl<T: ShmSafe> ShmMutex<T> {
         participants.is_none_or(|participants| self.lock.is_held_by_living(participants))
     }
 
+    /// The value, without locking.
+    ///
+    /// # Safety
+    /// 1. Nobody changes it meanwhile.
+    #[cfg(test)]
+    pub(crate) unsafe fn debug_value(&self) -> &T {
+        // SAFETY: valid, and 1.
+        unsafe { &*self.value.get() }
+    }
+
     fn acquire(&self, slot: &SlotHandle, patience: Patience) -> Result<Acquired, LockError> {
         let context = registry::context_at(ptr::from_ref(self).cast()).ok_or(LockError::ReadOnly)?;
         // SAFETY: `self` stands in the mapping, so the mapping and its context live.
