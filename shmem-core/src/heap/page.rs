@@ -1,6 +1,6 @@
 //! What the heap stores: its header, the page descriptors, and the word that says what a page is.
 //!
-//! Mapped bytes are always std's atomics, in loom builds too.
+//! Mapped bytes are always std's atomics.
 
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicU32, AtomicU64};
