@@ -63,9 +63,10 @@ impl Existing {
     }
 }
 
-impl Drop for Existing {
+impl Drop for Place {
+    /// Leaves nothing behind, also where a run failed.
     fn drop(&mut self) {
-        self.place.remove();
+        self.remove();
     }
 }
 
