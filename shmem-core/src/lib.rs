@@ -81,7 +81,7 @@
 extern crate self as shmem_core;
 
 #[doc(hidden)]
-#[path = "derive_support.rs"]
+#[path = "derive_support/mod.rs"]
 pub mod __private;
 pub mod access;
 mod container;

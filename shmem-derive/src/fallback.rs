@@ -2,7 +2,7 @@
 //! messages about things that are missing only because of it.
 
 use crate::expand::Code;
-use crate::parse::{Item, Shape};
+use crate::model::{Item, Shape};
 use crate::validate;
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -12,31 +12,21 @@ use syn::{GenericParam, Generics, parse_quote};
 pub(crate) fn item(item: &Item) -> TokenStream {
     let krate = item.krate();
     let core = quote!(#krate::__private::core);
-    let name = &item.name;
-    let mut generics = item.generics.clone();
-    // For whatever is not `Send` or has lifetimes: a bound that the compiler does not look at until it is used.
-    generics.params.insert(0, parse_quote!('shm_fallback));
-    let (_, args, _) = item.generics.split_for_impl();
-    let this = quote!(#name #args);
-    generics
-        .make_where_clause()
-        .predicates
-        .push(parse_quote!(#this: #krate::__private::Fallback<'shm_fallback>));
-    for param in item.generics.type_params() {
-        let ident = &param.ident;
-        generics.make_where_clause().predicates.push(parse_quote!(#ident: #krate::ShmSafe));
+    let code = Code::new(item);
+    let this = &code.this;
+    if item.fields().into_iter().any(|field| validate::is_unsized(&field.ty)) {
+        return types(item, &code);
     }
+    let mut generics = code.generics.clone();
+    accept_anything(&mut generics, this, &krate);
     let (params, _, clause) = generics.split_for_impl();
-    if item.fields().iter().any(|field| validate::is_unsized(&field.ty)) {
-        return struct_types(item).0;
-    }
-    let send = item.fields().iter().any(|field| validate::is_rejected(&field.ty)).then(|| {
+    let send = item.fields().into_iter().any(|field| validate::is_rejected(&field.ty)).then(|| {
         let (params, _, clause) = item.generics.split_for_impl();
         quote!(unsafe impl #params #core::marker::Send for #this #clause {})
     });
     let has_lifetimes = item.generics.params.iter().any(|param| matches!(param, GenericParam::Lifetime(_)));
     let (parts, view) = match item.shape {
-        Shape::Struct(..) if !has_lifetimes => struct_parts(item),
+        Shape::Struct(..) | Shape::Enum(..) if !has_lifetimes => parts(item),
         _ => (TokenStream::new(), quote!(&'shm mut Self)),
     };
     quote! {
@@ -66,36 +56,37 @@ pub(crate) fn item(item: &Item) -> TokenStream {
 }
 
 /// Adds a bound that the compiler does not look at until the code is used, and that implies what `ShmSafe` asks of a
-/// type: so it may be one with lifetimes.
+/// type: so it may be one with lifetimes, or not `Send`.
 fn accept_anything(generics: &mut Generics, this: &TokenStream, krate: &TokenStream) {
     generics.params.insert(0, parse_quote!('shm_fallback));
     let bound = parse_quote!(#this: #krate::__private::Fallback<'shm_fallback>);
     generics.make_where_clause().predicates.push(bound);
 }
 
-/// The view and the initialiser of a struct, and the name of the view with its arguments.
-fn struct_parts(item: &Item) -> (TokenStream, TokenStream) {
-    let (types, mut code) = struct_types(item);
+/// The views and the initialisers, and the type of the view.
+fn parts(item: &Item) -> (TokenStream, TokenStream) {
+    let mut code = Code::new(item);
+    let types = types(item, &code);
     accept_anything(&mut code.generics, &code.this.clone(), &item.krate());
-    let init_impl = code.init_impl_with(Vec::new(), quote!(loop {}));
-    let view_name = item.view_name();
-    let mut generics = item.generics.clone();
-    generics.params.insert(0, parse_quote!('shm));
-    let (_, args, _) = generics.split_for_impl();
-    (quote!(#types const _: () = { #init_impl };), quote!(#view_name #args))
+    let inits: TokenStream = match item.is_unit_only() {
+        true => TokenStream::new(),
+        false => {
+            code.rows().into_iter().map(|row| code.init_impl_with(row, Vec::new(), quote!(loop {}))).collect()
+        }
+    };
+    (quote!(#types const _: () = { #inits };), code.view_type())
 }
 
-/// The types of the view and the initialiser. Fields in error have references for views.
-fn struct_types(item: &Item) -> (TokenStream, Code<'_>) {
+/// The types of the views and the initialisers. Fields in error have references for views.
+fn types(item: &Item, code: &Code<'_>) -> TokenStream {
     let krate = item.krate();
-    let code = Code::new(item);
-    let views = item.fields().iter().map(|field| {
+    let views = code.view_types_of(&|field| {
         let ty = item.without_self(&field.ty);
         match validate::is_rejected(&field.ty) {
             true => quote!(&'shm mut #ty),
             false => quote!(<#ty as #krate::ShmSafe>::Mut<'shm>),
         }
     });
-    let (view, init) = (code.view_type_of(views.collect()), code.init_type());
-    (quote!(#view #init), code)
+    let inits = code.init_types();
+    quote!(#views #inits)
 }

@@ -4,8 +4,10 @@
 //! mistake at its token, `expand` writes the code and cannot fail; after a mistake `fallback` writes a stand-in,
 //! so that one mistake gives one message.
 
+mod attributes;
 mod expand;
 mod fallback;
+mod model;
 mod parse;
 mod validate;
 

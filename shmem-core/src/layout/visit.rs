@@ -10,10 +10,13 @@ use crate::access::{Access, BlockInfo};
 use crate::error::Corrupt;
 use crate::ptr::OffsetPtr;
 use std::collections::BTreeMap;
+use std::panic;
 
 /// How many findings are kept; a walk over badly damaged bytes need not list them all.
 const MAX_FINDINGS: usize = 64;
 
+/// A type's own check of a value that is sound: what is wrong with it.
+type CheckFn = fn(*const u8) -> Result<(), &'static str>;
 type VisitFn = unsafe fn(*const u8, &mut Visitor<'_>);
 
 /// Values yet to be visited.
@@ -31,15 +34,25 @@ pub struct Visitor<'v> {
     findings: Vec<Corrupt>,
     damaged: bool,
     work: Vec<Work>,
+    /// What is asked of values once all that was reached was found sound.
+    checks: Vec<(*const u8, CheckFn)>,
 }
 
 impl<'v> Visitor<'v> {
     /// A walk in the segment of `access`.
     pub fn new(access: Access<'v>) -> Self {
-        Visitor { access, owned: BTreeMap::new(), findings: Vec::new(), damaged: false, work: Vec::new() }
+        Visitor {
+            access,
+            owned: BTreeMap::new(),
+            findings: Vec::new(),
+            damaged: false,
+            work: Vec::new(),
+            checks: Vec::new(),
+        }
     }
 
-    /// Walks `count` values at `first` and everything they own.
+    /// Walks `count` values at `first` and everything they own. If all of it is sound, the types' own checks
+    /// (`#[shm(validate = …)]`) are asked; one that panics says that its value is wrong.
     ///
     /// # Safety
     /// 1. `count` values' bytes from `first` are readable and aligned; they may be damaged.
@@ -56,6 +69,21 @@ impl<'v> Visitor<'v> {
             // SAFETY: 1 for the roots; `schedule`d elements were checked to lie in a live block.
             unsafe { (work.visit)(at, self) };
         }
+        // They look at values as at any valid ones.
+        let checks = std::mem::take(&mut self.checks);
+        for (at, check) in if self.damaged { Vec::new() } else { checks } {
+            let checked = panic::catch_unwind(|| check(at)).unwrap_or(Err("its type's check panicked"));
+            if let Err(what) = checked {
+                self.invalid(at, what);
+            }
+        }
+    }
+
+    /// Has `check` asked of the value at `at`, if the walk finds everything sound. Called by what the derive writes for
+    /// `#[shm(validate = …)]`.
+    #[doc(hidden)]
+    pub fn check_later(&mut self, at: *const u8, check: CheckFn) {
+        self.checks.push((at, check));
     }
 
     /// Has `count` places of `stride` bytes from `first` on visited by a function of the caller's.

@@ -2,6 +2,13 @@
 //!
 //! This file needs `unsafe`: it builds fields in place and finds the segment of a value being dropped.
 
+mod enums;
+
+pub use enums::{
+    EnumLayout, Place, Tag, c_int, field_at, field_at_mut, no_variant, pod_checked, set_tag, tag, unused_tag,
+    view_movable,
+};
+
 use crate::access::{Access, MAX_ALIGN};
 use crate::error::Result;
 use crate::layout::{ConstArg, Init, ShmSafe};

@@ -1,69 +1,11 @@
-//! The rules, a function each. All mistakes of an item are reported at once, each at its token.
+//! Which field types mean the same in every process, as far as tokens show it.
 //!
 //! Tokens do not show what an alias, an associated type or a macro stands for; the bound `ShmSafe` on every field
 //! catches what slips through here. Names are taken for std's when they stand alone or behind `std`, `core` or
 //! `alloc`; a type of the user's own with such a name is written with a path (`self::Duration`).
 
-use crate::parse::{Item, Shape};
-use proc_macro2::{Span, TokenStream};
-use syn::{GenericArgument, GenericParam, Ident, PathArguments, Type, TypeParamBound, TypePath};
-
-/// The mistakes found so far.
-#[derive(Default)]
-pub(crate) struct Errors(Option<syn::Error>);
-
-impl Errors {
-    /// A mistake at `span`.
-    pub(crate) fn at(&mut self, span: Span, message: &str) {
-        self.push(syn::Error::new(span, message));
-    }
-
-    /// A mistake that covers `tokens`.
-    fn over(&mut self, tokens: impl quote::ToTokens, message: &str) {
-        self.push(syn::Error::new_spanned(tokens, message));
-    }
-
-    /// Adds an error.
-    pub(crate) fn push(&mut self, error: syn::Error) {
-        match &mut self.0 {
-            None => self.0 = Some(error),
-            Some(errors) => errors.combine(error),
-        }
-    }
-
-    /// All of them as `compile_error!`s, if there are any.
-    pub(crate) fn finish(self) -> Option<TokenStream> {
-        self.0.map(|errors| errors.into_compile_error())
-    }
-
-    fn is_some(&self) -> bool {
-        self.0.is_some()
-    }
-}
-
-/// Checks everything.
-pub(crate) fn item(item: &Item, errors: &mut Errors) {
-    match item.shape {
-        Shape::Enum(span) => {
-            return errors.at(
-                span,
-                "ShmSafe for enums is not available yet; use ShmOption<T> for an optional value, or a struct with a tag",
-            );
-        }
-        Shape::Union(span) => {
-            return errors.at(
-                span,
-                "a union cannot live in shared memory: nothing tells which of its fields is valid",
-            );
-        }
-        Shape::Struct(..) => {}
-    }
-    layout(item, errors);
-    parameters(item, errors);
-    for field in item.fields() {
-        ty(&field.ty, errors);
-    }
-}
+use super::Errors;
+use syn::{GenericArgument, Ident, PathArguments, Type, TypePath};
 
 /// Whether a field of this type is in error.
 pub(crate) fn is_rejected(field: &Type) -> bool {
@@ -87,69 +29,8 @@ pub(crate) fn is_unsized(field: &Type) -> bool {
     }
 }
 
-/// The layout must be fixed: `repr(C)` or `repr(transparent)`, not packed, aligned to 4096 at most.
-fn layout(item: &Item, errors: &mut Errors) {
-    let repr = &item.repr;
-    for other in &repr.other {
-        errors.at(
-            other.span(),
-            &format!("`repr({other})` fixes no layout that every process shares: use `repr(C)`"),
-        );
-    }
-    if let Some(packed) = repr.packed {
-        errors.at(
-            packed,
-            "a type in shared memory must not be packed: its fields are viewed and locked in place, so they must be aligned",
-        );
-    }
-    if let Some(align) =
-        repr.align.as_ref().filter(|align| align.base10_parse::<u64>().is_ok_and(|n| n > 4096))
-    {
-        errors.at(
-            align.span(),
-            "the alignment of a type in shared memory is at most 4096 bytes: segments are mapped at page boundaries",
-        );
-    }
-    if repr.c.is_none() && repr.transparent.is_none() && repr.packed.is_none() && repr.other.is_empty() {
-        errors.at(
-            item.name.span(),
-            &format!("`{}` has no stable layout: add `#[repr(C)]` or `#[repr(transparent)]`", item.name),
-        );
-    }
-}
-
-/// No lifetimes, no unsized parameters.
-fn parameters(item: &Item, errors: &mut Errors) {
-    for param in &item.generics.params {
-        match param {
-            GenericParam::Lifetime(param) => errors.at(
-                param.lifetime.span(),
-                "a type in shared memory has no lifetime parameters: it outlives every process",
-            ),
-            GenericParam::Type(param) => param.bounds.iter().for_each(|bound| unsized_bound(bound, errors)),
-            GenericParam::Const(_) => {}
-        }
-    }
-    for predicate in item.generics.where_clause.iter().flat_map(|clause| &clause.predicates) {
-        if let syn::WherePredicate::Type(predicate) = predicate {
-            predicate.bounds.iter().for_each(|bound| unsized_bound(bound, errors));
-        }
-    }
-}
-
-fn unsized_bound(bound: &TypeParamBound, errors: &mut Errors) {
-    if let TypeParamBound::Trait(bound) = bound
-        && bound.maybe.is_some()
-    {
-        errors.over(
-            bound,
-            "a type parameter in shared memory is sized: remove `?Sized`; ShmBox<[T]> and ShmString hold values of any length",
-        );
-    }
-}
-
 /// No type whose meaning or layout is this process's own.
-fn ty(field: &Type, errors: &mut Errors) {
+pub(super) fn ty(field: &Type, errors: &mut Errors) {
     match field {
         Type::Group(group) => ty(&group.elem, errors),
         Type::Paren(paren) => ty(&paren.elem, errors),

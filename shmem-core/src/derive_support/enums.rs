@@ -1,0 +1,266 @@
+//! Tags, places and views of enums.
+//!
+//! This file needs `unsafe`: it reads and writes parts of values by their places.
+
+use crate::access::{Access, MAX_ALIGN};
+use crate::error::Result;
+use crate::layout::ShmSafe;
+use crate::layout::init::{Init, replace};
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::sync::atomic::*;
+
+/// What a tag can be.
+pub trait Tag: Copy {
+    /// Stores the tag after everything that was written before.
+    ///
+    /// # Safety
+    /// 1. `at` is valid for writes, aligned, and the caller's alone.
+    unsafe fn publish(self, at: *mut Self);
+}
+
+macro_rules! tag {
+    ($($ty:ident $atomic:ident;)*) => { $(impl Tag for $ty {
+        #[inline(always)]
+        unsafe fn publish(self, at: *mut Self) {
+            // SYNC publish: Release, so that the fields are there before the tag that shows them.
+            // SAFETY: 1.
+            unsafe { $atomic::from_ptr(at) }.store(self, Ordering::Release);
+        }
+    })* };
+}
+tag! {
+    u8 AtomicU8; u16 AtomicU16; u32 AtomicU32; u64 AtomicU64; usize AtomicUsize;
+    i8 AtomicI8; i16 AtomicI16; i32 AtomicI32; i64 AtomicI64; isize AtomicIsize;
+}
+
+/// The tag of the enum at `at`, whatever it is.
+///
+/// # Safety
+/// 1. `at` is aligned and readable; an enum with a tag of type `T` stands there, or damaged bytes do.
+#[inline(always)]
+pub unsafe fn tag<T: Tag, E>(at: *const E) -> T {
+    // SAFETY: 1: the tag comes first, and is a number.
+    unsafe { at.cast::<T>().read() }
+}
+
+/// Stores the tag of the enum at `at`, after everything that was written before.
+///
+/// # Safety
+/// 1. `at` is aligned and valid for writes, and the caller's alone; `E` has a tag of type `T`.
+/// 2. The fields that go with the tag are there, or the tag has none.
+#[inline(always)]
+pub unsafe fn set_tag<T: Tag, E>(at: *mut E, tag: T) {
+    // SAFETY: 1: the tag comes first.
+    unsafe { tag.publish(at.cast()) }
+}
+
+/// A field of a variant, `offset` bytes from the enum's start.
+///
+/// # Safety
+/// 1. `at` points to an enum (or to room for one) that has a field of type `F` there in one of its variants.
+#[inline(always)]
+pub unsafe fn field_at_mut<E, F>(at: *mut E, offset: usize) -> *mut F {
+    // SAFETY: 1: inside the enum.
+    unsafe { at.cast::<u8>().add(offset).cast() }
+}
+
+/// As [`field_at_mut`], for reading.
+///
+/// # Safety
+/// As for `field_at_mut`.
+#[inline(always)]
+pub unsafe fn field_at<E, F>(at: *const E, offset: usize) -> *const F {
+    // SAFETY: 1: inside the enum.
+    unsafe { at.cast::<u8>().add(offset).cast() }
+}
+
+/// A tag was none of the enum's variants': the bytes were damaged after they had been checked.
+#[cold]
+pub fn no_variant() -> ! {
+    panic!("shmem: the tag of an enum is none of its variants'")
+}
+
+/// A discriminant of a `repr(C)` enum, whose tag is a C `int`.
+///
+/// # Panics
+/// If it is none: at compile time.
+pub const fn c_int(discriminant: isize) -> i32 {
+    assert!(
+        discriminant as i32 as isize == discriminant,
+        "a discriminant of a `repr(C)` enum in shared memory is a C int, of 32 bits: use `repr(i64)`"
+    );
+    discriminant as i32
+}
+
+/// The smallest number from `least` to `most` that is not among `tags`.
+///
+/// # Panics
+/// If there is none: at compile time.
+pub const fn unused_tag(tags: &[i128], least: i128, most: i128) -> i128 {
+    let (mut candidate, mut i) = (if least < 0 { -1 } else { 0 }, 0);
+    while i < tags.len() {
+        i += 1;
+        if tags[i - 1] == candidate {
+            candidate = if candidate < 0 { candidate - 1 } else { candidate + 1 };
+            i = 0;
+        }
+    }
+    assert!(
+        least <= candidate && candidate <= most,
+        "every tag is taken: one must be left for a value whose fields change; use a larger `repr`, or a variant without fields"
+    );
+    candidate
+}
+
+/// What the language says of an enum's layout: RFC 2195.
+#[derive(Debug)]
+pub struct EnumLayout {
+    /// The size of the tag in bytes, and its alignment.
+    pub tag_size: usize,
+    /// Whether the fields follow the tag in a union of structs (`repr(C)`), or each variant is a struct that begins with
+    /// the tag.
+    pub union_after_tag: bool,
+    /// Size and alignment of each variant's fields.
+    pub variants: &'static [&'static [(usize, usize)]],
+}
+
+impl EnumLayout {
+    /// Where the fields of a variant begin.
+    const fn start(&self) -> usize {
+        if !self.union_after_tag {
+            return self.tag_size;
+        }
+        // The union is aligned to its most aligned variant.
+        self.tag_size.next_multiple_of(self.field_align())
+    }
+
+    /// The alignment of the most aligned field.
+    const fn field_align(&self) -> usize {
+        let (mut align, mut v) = (1, 0);
+        while v < self.variants.len() {
+            let mut f = 0;
+            while f < self.variants[v].len() {
+                if self.variants[v][f].1 > align {
+                    align = self.variants[v][f].1;
+                }
+                f += 1;
+            }
+            v += 1;
+        }
+        align
+    }
+
+    /// Where the `N` fields of a variant stand, in bytes from the enum's start.
+    pub const fn places<const N: usize>(&self, variant: usize) -> [usize; N] {
+        let mut places = [0; N];
+        let (mut end, mut f) = (self.start(), 0);
+        while f < N {
+            let (size, align) = self.variants[variant][f];
+            places[f] = end.next_multiple_of(align);
+            end = places[f] + size;
+            f += 1;
+        }
+        places
+    }
+
+    /// Compares the layout with what the compiler made of it.
+    ///
+    /// # Panics
+    /// If they differ: at compile time.
+    pub const fn check(&self, size: usize, align: usize) {
+        assert!(align <= MAX_ALIGN, "the alignment of a type in shared memory is at most 4096 bytes");
+        let least_align = if self.tag_size > self.field_align() { self.tag_size } else { self.field_align() };
+        let (mut end, mut v) = (self.start(), 0);
+        while v < self.variants.len() {
+            let (mut variant_end, mut f) = (self.start(), 0);
+            while f < self.variants[v].len() {
+                let (size, align) = self.variants[v][f];
+                variant_end = variant_end.next_multiple_of(align) + size;
+                f += 1;
+            }
+            if variant_end > end {
+                end = variant_end;
+            }
+            v += 1;
+        }
+        // `align(…)` may ask for more.
+        let unaligned = end.next_multiple_of(least_align);
+        assert!(
+            align >= least_align && size == unaligned.next_multiple_of(align),
+            "the enum is not laid out as its `repr` says (was the `repr` changed by another attribute?)"
+        );
+    }
+}
+
+/// What the view of an enum is made of: a unique reference to the value, and access to its segment.
+#[derive(Debug)]
+pub struct Place<'a, T> {
+    at: NonNull<T>,
+    access: Access<'a>,
+    _value: PhantomData<&'a mut T>,
+}
+
+// SAFETY: it is a unique reference to the value; its context holds no thread's state.
+unsafe impl<T: Send> Send for Place<'_, T> {}
+// SAFETY: shared, it only gives `&T`.
+unsafe impl<T: Sync> Sync for Place<'_, T> {}
+
+impl<'a, T: ShmSafe> Place<'a, T> {
+    /// # Safety
+    /// 1. As for [`ShmSafe::view`].
+    #[inline]
+    pub unsafe fn new(at: NonNull<T>, access: Access<'a>) -> Self {
+        Place { at, access, _value: PhantomData }
+    }
+
+    /// Where the value stands, and access to its segment.
+    #[inline]
+    pub fn parts(&mut self) -> (NonNull<T>, Access<'a>) {
+        (self.at, self.access)
+    }
+
+    /// The value.
+    #[inline]
+    pub fn value(&self) -> &T {
+        // SAFETY: valid, and no view of its fields is alive while `self` is borrowed.
+        unsafe { self.at.as_ref() }
+    }
+
+    /// The value, for writing.
+    ///
+    /// # Safety
+    /// 1. `T` is movable.
+    #[inline]
+    pub unsafe fn value_mut(&mut self) -> &mut T {
+        // SAFETY: as the caller of `new` says; movable by 1.
+        unsafe { view_movable(self.at, self.access) }
+    }
+
+    /// Replaces the value.
+    ///
+    /// # Errors
+    /// The initialiser's, or [`Error::LockHeld`](crate::Error::LockHeld); the old value stays.
+    pub fn set(&mut self, init: impl Init<T>) -> Result<()> {
+        // SAFETY: valid and exclusively ours.
+        unsafe { replace(self.at, init, self.access) }
+    }
+}
+
+/// The view of a movable value: a `&mut`.
+///
+/// # Safety
+/// 1. As for [`ShmSafe::view`].
+/// 2. The value is movable: swapping two of them is harmless.
+#[inline]
+pub unsafe fn view_movable<'a, T>(mut at: NonNull<T>, access: Access<'a>) -> &'a mut T {
+    // SAFETY: readable; a `&mut` to it is about to be handed out.
+    unsafe { access.save_value(at.as_ptr()) };
+    // SAFETY: 1 and 2.
+    unsafe { at.as_mut() }
+}
+
+/// `true`, for a type that is nothing but its bytes.
+pub const fn pod_checked<T: bytemuck::Pod + Send + Unpin>() -> bool {
+    true
+}

@@ -1,0 +1,203 @@
+//! What only enums need: tags, where the fields of their variants stand, and the functions of the view.
+//!
+//! The layout of an enum with a fixed `repr` is given by the language (RFC 2195): the tag comes first; with `repr(C)` the
+//! variants' fields follow in a union of `repr(C)` structs, else each variant is a `repr(C)` struct that begins with the
+//! tag. The places of the fields are computed from that, and size and alignment are compared with the compiler's.
+
+use super::{Code, Row, tag_name};
+use heck::ToSnakeCase;
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, format_ident, quote};
+use syn::ext::IdentExt;
+
+/// The constant with the places of a variant's fields.
+pub(super) fn places_name(variant: usize) -> Ident {
+    format_ident!("PLACES_{variant}")
+}
+
+impl<'i> Code<'i> {
+    /// The type of the tag; a C enum's is a C `int`.
+    pub(super) fn tag_type(&self) -> TokenStream {
+        let core = &self.core;
+        match &self.item.repr.int {
+            Some(int) => {
+                let name = Ident::new(&int.to_string(), Span::call_site());
+                quote!(#core::primitive::#name)
+            }
+            None => quote!(#core::primitive::i32),
+        }
+    }
+
+    /// Constants, the functions of the view, and those of unit variants.
+    pub(super) fn enum_support(&self) -> TokenStream {
+        if !self.is_enum() {
+            return TokenStream::new();
+        }
+        let (tags, layout) = (self.tags(), self.enum_layout());
+        let view = (!self.item.is_unit_only()).then(|| {
+            let (view, units) = (self.enum_view_impls(), self.unit_functions());
+            quote!(#view #units)
+        });
+        quote!(#tags #layout #view)
+    }
+
+    /// A constant for each variant's tag.
+    fn tags(&self) -> TokenStream {
+        let (private, ty) = (&self.private, self.tag_type());
+        let of_c = self.item.repr.int.is_none();
+        let tags = self.item.variants().iter().enumerate().map(|(i, variant)| {
+            let name = tag_name(i);
+            let value = match &variant.discriminant {
+                Some(value) => {
+                    let value = self.item.without_self(value);
+                    if of_c { quote!(#private::c_int(#value)) } else { quote!(#value) }
+                }
+                None if i == 0 => quote!(0),
+                None => {
+                    let before = tag_name(i - 1);
+                    quote!(#before + 1)
+                }
+            };
+            quote!(const #name: #ty = #value;)
+        });
+        quote!(#(#tags)*)
+    }
+
+    /// Where fields stand, and the tag that a value has while its fields change.
+    fn enum_layout(&self) -> TokenStream {
+        let (core, private, ty) = (&self.core, &self.private, self.tag_type());
+        let (params, args, clause) = self.generics.split_for_impl();
+        let rows = self.rows();
+        let variants = rows.iter().map(|row| {
+            let types = self.types_of(row.fields);
+            quote!(&[#((#core::mem::size_of::<#types>(), #core::mem::align_of::<#types>())),*])
+        });
+        let places = rows.iter().filter(|row| !row.is_empty()).map(|row| {
+            let (i, n) = (row.variant.map_or(0, |(i, _)| i), row.fields.len());
+            let name = places_name(i);
+            quote!(const #name: [#core::primitive::usize; #n] = Self::LAYOUT.places::<#n>(#i);)
+        });
+        let union_after_tag = self.item.repr.c.is_some();
+        let vacant = self.vacant_tag(&rows);
+        quote! {
+            #vacant
+            impl #params __ShmParts #args #clause {
+                const LAYOUT: #private::EnumLayout = #private::EnumLayout {
+                    tag_size: #core::mem::size_of::<#ty>(),
+                    union_after_tag: #union_after_tag,
+                    variants: &[#(#variants),*],
+                };
+                #(#places)*
+            }
+        }
+    }
+
+    /// What stands for "nothing": a variant without fields, else a tag that no variant has. Not for an enum without fields,
+    /// which is replaced by one store.
+    fn vacant_tag(&self, rows: &[Row<'_>]) -> Option<TokenStream> {
+        if self.item.is_unit_only() {
+            return None;
+        }
+        let (core, private, ty) = (&self.core, &self.private, self.tag_type());
+        let value = match rows.iter().find(|row| row.is_empty()) {
+            Some(unit) => unit.tag().to_token_stream(),
+            None => {
+                let tags = rows.iter().map(Row::tag);
+                quote!(#private::unused_tag(
+                    &[#(#tags as #core::primitive::i128),*],
+                    #ty::MIN as #core::primitive::i128,
+                    #ty::MAX as #core::primitive::i128,
+                ) as #ty)
+            }
+        };
+        Some(quote!(const __SHM_VACANT: #ty = #value;))
+    }
+
+    /// Dereferencing, `get` and `set` of the view.
+    fn enum_view_impls(&self) -> TokenStream {
+        let (krate, core, private, this) = (&self.krate, &self.core, &self.private, &self.this);
+        let (view, variant_view) = (self.item.view_name(), self.item.variant_view_name());
+        let (params, args, clause) = self.view_generics.split_for_impl();
+        let mut lent = self.view_generics.clone();
+        lent.params[0] = syn::parse_quote!('_);
+        let (_, lent_args, _) = lent.split_for_impl();
+        let variants = self.rows().into_iter().map(|row| {
+            let name = row.variant.map(|(_, variant)| &variant.name);
+            let (tag, views) = (row.tag(), self.views(row, quote!(#variant_view::#name)));
+            quote!(#tag => #views,)
+        });
+        let tag = self.tag_type();
+        let mut movable = self.view_generics.clone();
+        let fields = quote!(__ShmFields #args);
+        movable.make_where_clause().predicates.push(syn::parse_quote!(#fields: #core::marker::Unpin));
+        let (_, _, where_movable) = movable.split_for_impl();
+        quote! {
+            impl #params #view #args #clause {
+                /// The views of the current variant's fields.
+                #[inline]
+                pub fn get(&mut self) -> #variant_view #lent_args {
+                    let (__at, __access) = self.__place.parts();
+                    let __at = __at.as_ptr();
+                    // SAFETY: a valid value, exclusively this view's; each field stands where its variant has it.
+                    unsafe {
+                        match #private::tag::<#tag, _>(__at) {
+                            #(#variants)*
+                            _ => #private::no_variant(),
+                        }
+                    }
+                }
+
+                /// Puts what `init` builds there, and destroys the old value.
+                ///
+                /// # Errors
+                /// The initialiser's, or `LockHeld` if a lock in the old value is held; the old value stays.
+                pub fn set(
+                    &mut self,
+                    init: impl #krate::Init<#this>,
+                ) -> #core::result::Result<(), #krate::Error> {
+                    self.__place.set(init)
+                }
+            }
+            #[automatically_derived]
+            impl #params #core::ops::Deref for #view #args #clause {
+                type Target = #this;
+                #[inline]
+                fn deref(&self) -> &#this {
+                    self.__place.value()
+                }
+            }
+            #[automatically_derived]
+            impl #params #core::ops::DerefMut for #view #args #where_movable {
+                #[inline]
+                fn deref_mut(&mut self) -> &mut #this {
+                    // SAFETY: the value is movable: all its fields are.
+                    unsafe { self.__place.value_mut() }
+                }
+            }
+        }
+    }
+
+    /// A function for each variant without fields that gives its initialiser.
+    fn unit_functions(&self) -> TokenStream {
+        let (this, vis) = (&self.this, &self.item.vis);
+        let (params, _, clause) = self.generics.split_for_impl();
+        let functions = self.item.variants().iter().filter(|v| v.fields.list.is_empty()).map(|variant| {
+            let init = self.item.variant_init_name(variant);
+            let snake = variant.name.unraw().to_string().to_snake_case();
+            let name = format_ident!("init_{snake}", span = super::located(variant.name.span()));
+            let doc = format!("An initialiser of [`{}::{}`].", self.item.name, variant.name);
+            let value = match variant.fields.style {
+                crate::model::Style::Named => quote!(#init {}),
+                crate::model::Style::Tuple => quote!(#init()),
+                crate::model::Style::Unit => quote!(#init),
+            };
+            quote! {
+                #[doc = #doc]
+                #[inline]
+                #[allow(dead_code)]
+                #vis const fn #name() -> #init { #value }
+            }
+        });
+        quote!(impl #params #this #clause { #(#functions)* })
+    }
+}

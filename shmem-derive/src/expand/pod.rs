@@ -1,0 +1,54 @@
+//! A type of which nothing matters but its bytes.
+
+use super::Code;
+use proc_macro2::TokenStream;
+use quote::quote;
+
+impl<'i> Code<'i> {
+    /// The code for a plain-old-data type. Its fields may be of types that are not `ShmSafe`, so it is described by its
+    /// name, its version and its size alone.
+    pub(super) fn pod(&self) -> TokenStream {
+        let (krate, core, private, this) = (&self.krate, &self.core, &self.private, &self.this);
+        let (params, _, clause) = self.generics.split_for_impl();
+        let info = self.type_info_of(&quote!(Primitive), None);
+        let (hash, default) = (self.hash(), self.default());
+        quote! {
+            #[allow(deprecated)]
+            const _: () = {
+                // SAFETY: a `Pod` type has no padding, no pointer and takes any bits (`pod_checked` asks for it); it cannot
+                // be changed through a shared reference.
+                #[automatically_derived]
+                unsafe impl #params #krate::ShmSafe for #this #clause {
+                    type Parts = ();
+                    type Mut<'shm> = &'shm mut Self;
+                    const PLAIN: #core::primitive::bool = #private::pod_checked::<Self>();
+                    const ANY_BITS: #core::primitive::bool = true;
+
+                    #[inline]
+                    unsafe fn view<'shm>(
+                        __at: #core::ptr::NonNull<Self>,
+                        __access: #krate::access::Access<'shm>,
+                    ) -> Self::Mut<'shm> {
+                        // SAFETY: as the caller says; a movable type.
+                        unsafe { #private::view_movable(__at, __access) }
+                    }
+
+                    #[inline]
+                    unsafe fn relocate(__from: *mut Self, __to: *mut Self) {
+                        // SAFETY: both are valid and disjoint; a plain value is its bytes.
+                        unsafe { #core::ptr::copy_nonoverlapping(__from, __to, 1) }
+                    }
+
+                    fn type_info() -> &'static #krate::TypeInfo {
+                        #info
+                    }
+
+                    #[inline]
+                    unsafe fn visit(_: *const Self, _: &mut #krate::Visitor<'_>) {}
+                }
+                #hash
+                #default
+            };
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The traits beside `ShmSafe`: `Unpin`, `Drop` or the ban on it, `ShmHash`, `ShmDefault`.
+
+use super::{Code, Row, allowed, bind_params, own_generics};
+use crate::model::Style;
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+use syn::parse_quote;
+
+impl<'i> Code<'i> {
+    /// `Unpin` if all fields are. Written out, so that no other implementation can be (pin-project's way): the struct
+    /// with a lifetime makes the compiler accept a bound that may be plainly false.
+    pub(super) fn unpin(&self) -> TokenStream {
+        let (core, this, types) = (&self.core, &self.this, self.types());
+        let mut generics = own_generics(self.item);
+        generics.params.insert(0, parse_quote!('shm));
+        let declared = &generics;
+        let mut bound = generics.clone();
+        let (_, args, where_declared) = generics.split_for_impl();
+        bound.make_where_clause().predicates.push(parse_quote!(__ShmFields #args: #core::marker::Unpin));
+        let (params, _, clause) = bound.split_for_impl();
+        let fields = (0..types.len()).map(|i| format_ident!("__f{i}"));
+        // An enum without fields may have parameters that nothing mentions.
+        let allowed = allowed();
+        quote! {
+            #allowed
+            pub struct __ShmFields #declared #where_declared {
+                __lifetime: #core::marker::PhantomData<&'shm ()>,
+                #(#fields: #types,)*
+            }
+            #[automatically_derived]
+            impl #params #core::marker::Unpin for #this #clause {}
+        }
+    }
+
+    /// `Drop` by the view, where asked for; else a ban on it.
+    pub(super) fn drop(&self) -> TokenStream {
+        let (krate, core, private, this) = (&self.krate, &self.core, &self.private, &self.this);
+        if self.item.attrs.has("drop") {
+            let (params, _, clause) = self.generics.split_for_impl();
+            return quote! {
+                #[automatically_derived]
+                impl #params #core::ops::Drop for #this #clause {
+                    fn drop(&mut self) {
+                        // SAFETY: a value is dropped once, by whoever has it for himself, while what it stands in is
+                        // there; its fields are dropped after this. The view cannot outlive the call: its lifetime
+                        // is any.
+                        unsafe {
+                            let __at = #core::ptr::NonNull::new_unchecked(&raw mut *self);
+                            let __access = #private::access_of(__at.as_ptr());
+                            <Self as #krate::ShmDrop>::drop(<Self as #krate::ShmSafe>::view(__at, __access))
+                        }
+                    }
+                }
+            };
+        }
+        let generics = own_generics(self.item);
+        let (params, _, clause) = generics.split_for_impl();
+        quote! {
+            #[allow(dead_code, non_camel_case_types)]
+            trait UseShmDropInsteadOfDrop {}
+            #[allow(drop_bounds)]
+            impl<__T: #core::ops::Drop> UseShmDropInsteadOfDrop for __T {}
+            #[automatically_derived]
+            impl #params UseShmDropInsteadOfDrop for #this #clause {}
+        }
+    }
+
+    /// `ShmHash`, where asked for: an enum's tag, then each field.
+    pub(super) fn hash(&self) -> TokenStream {
+        if !self.item.attrs.has("hash") {
+            return TokenStream::new();
+        }
+        let (krate, core, this, name) = (&self.krate, &self.core, &self.this, &self.item.name);
+        let mut generics = own_generics(self.item);
+        bind_params(&mut generics, &quote!(#krate::ShmHash));
+        let (params, _, clause) = generics.split_for_impl();
+        let rows = self.rows().into_iter().map(|row| {
+            let (types, members) = (self.types_of(row.fields), row.members());
+            let names: Vec<_> = (0..types.len()).map(|i| format_ident!("__f{i}")).collect();
+            let variant = row.variant.map(|(_, variant)| &variant.name).map(|variant| quote!(::#variant));
+            let tag = row.variant.map(|_| {
+                let tag = row.tag();
+                quote!(__hasher.write_u64(#tag as #core::primitive::u64);)
+            });
+            quote! {
+                #name #variant { #(#members: #names),* } => {
+                    #tag
+                    #(<#types as #krate::ShmHash>::shm_hash(#names, __hasher);)*
+                }
+            }
+        });
+        quote! {
+            #[automatically_derived]
+            impl #params #krate::ShmHash for #this #clause {
+                #[inline]
+                fn shm_hash(&self, __hasher: &mut #krate::ShmHasher) {
+                    match self { #(#rows)* }
+                }
+            }
+        }
+    }
+
+    /// `ShmDefault`, where asked for: each field's, of a struct or of the marked variant.
+    pub(super) fn default(&self) -> TokenStream {
+        let marked = |row: &Row<'i>| match row.variant {
+            Some((_, variant)) => variant.attrs.default.is_some(),
+            None => self.item.attrs.has("default"),
+        };
+        let Some(row) = self.rows().into_iter().find(marked) else { return TokenStream::new() };
+        let (krate, this) = (&self.krate, &self.this);
+        let mut generics = self.generics.clone();
+        bind_params(&mut generics, &quote!(#krate::ShmDefault));
+        let (params, _, clause) = generics.split_for_impl();
+        let (types, members) = (self.types_of(row.fields), row.members());
+        let value = match (self.item.is_unit_only(), row.variant, row.style) {
+            (true, Some((_, variant)), _) => {
+                let (name, variant) = (&self.item.name, &variant.name);
+                quote!(#name::#variant {})
+            }
+            (_, _, Style::Unit) => {
+                let init = self.init_name(row);
+                quote!(#init)
+            }
+            _ => {
+                let init = self.init_name(row);
+                quote!(#init { #(#members: <#types as #krate::ShmDefault>::shm_default()),* })
+            }
+        };
+        quote! {
+            #[automatically_derived]
+            impl #params #krate::ShmDefault for #this #clause {
+                #[inline]
+                fn shm_default() -> impl #krate::Init<Self> {
+                    #value
+                }
+            }
+        }
+    }
+}
