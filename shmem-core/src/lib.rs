@@ -111,7 +111,10 @@ pub use segment::{
 };
 
 // What may stand in a segment, and how it is built.
-pub use layout::{ArrayMut, Frozen, Init, ShmDrop, ShmHash, ShmHasher, ShmPod, ShmSafe, init};
+pub use layout::{
+    ArrayMut, Frozen, Init, Mirror, MirrorArray, MirrorIter, MirrorType, ShmDrop, ShmHash, ShmHasher, ShmPod,
+    ShmSafe, init, tuple::*,
+};
 pub use shmem_derive::ShmSafe;
 
 // Containers, each with its view and its initialisers.

@@ -2,6 +2,7 @@
 //! messages about things that are missing only because of it.
 
 use crate::expand::Code;
+use crate::mirror;
 use crate::model::{Item, Shape};
 use crate::validate;
 use proc_macro2::TokenStream;
@@ -10,6 +11,12 @@ use syn::{GenericParam, Generics, parse_quote};
 
 /// The stand-in for `item`.
 pub(crate) fn item(item: &Item) -> TokenStream {
+    let has_lifetimes = item.generics.params.iter().any(|param| matches!(param, GenericParam::Lifetime(_)));
+    if let Some(name) = &item.attrs.mirror {
+        // Its fields may be of any type, so the mistake is not in them.
+        let whole = !has_lifetimes && *name != item.name && !item.fields().is_empty();
+        return if whole { mirror::item(item, name) } else { TokenStream::new() };
+    }
     let krate = item.krate();
     let core = quote!(#krate::__private::core);
     let code = Code::new(item);
@@ -24,7 +31,6 @@ pub(crate) fn item(item: &Item) -> TokenStream {
         let (params, _, clause) = item.generics.split_for_impl();
         quote!(unsafe impl #params #core::marker::Send for #this #clause {})
     });
-    let has_lifetimes = item.generics.params.iter().any(|param| matches!(param, GenericParam::Lifetime(_)));
     let (parts, view) = match item.shape {
         Shape::Struct(..) | Shape::Enum(..) if !has_lifetimes => parts(item),
         _ => (TokenStream::new(), quote!(&'shm mut Self)),

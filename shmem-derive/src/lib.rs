@@ -7,6 +7,7 @@
 mod attributes;
 mod expand;
 mod fallback;
+mod mirror;
 mod model;
 mod parse;
 mod validate;
@@ -68,7 +69,10 @@ pub fn derive(input: TokenStream) -> TokenStream {
     let item = parse::item(input, &mut errors);
     validate::item(&item, &mut errors);
     match errors.finish() {
-        None => expand::item(&item).into(),
+        None => match &item.attrs.mirror {
+            Some(name) => mirror::item(&item, name).into(),
+            None => expand::item(&item).into(),
+        },
         Some(messages) => {
             let stand_in = fallback::item(&item);
             quote::quote!(#messages #stand_in).into()

@@ -18,6 +18,8 @@ pub(crate) struct Item {
     pub(crate) docs: Vec<Attribute>,
     /// Whether it is `#[non_exhaustive]`: then only its own crate may write a literal of it.
     pub(crate) non_exhaustive: bool,
+    /// Whether it is the twin that a mirrored type is given.
+    pub(crate) is_twin: bool,
 }
 
 /// What kind of item.

@@ -19,16 +19,16 @@ pub(crate) fn item(input: DeriveInput, errors: &mut Errors) -> Item {
         }
         Data::Union(data) => Shape::Union(data.union_token.span),
     };
-    let (docs, non_exhaustive) = (docs(&input.attrs), non_exhaustive(&input.attrs));
     Item {
+        repr,
+        attrs,
+        docs: docs(&input.attrs),
+        non_exhaustive: non_exhaustive(&input.attrs),
+        is_twin: false,
+        shape,
         vis: input.vis,
         name: input.ident,
         generics: input.generics,
-        shape,
-        repr,
-        attrs,
-        docs,
-        non_exhaustive,
     }
 }
 

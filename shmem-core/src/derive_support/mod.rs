@@ -9,6 +9,8 @@ pub use enums::{
     view_movable,
 };
 
+pub use crate::layout::mirror::{OwnTwin, Twin};
+
 use crate::access::{Access, MAX_ALIGN};
 use crate::error::Result;
 use crate::layout::{ConstArg, Init, ShmSafe};

@@ -47,6 +47,14 @@ unsafe impl<T: ShmSafe + Unpin> Init<T> for T {
     }
 }
 
+// SAFETY: a value without bytes. (`PhantomData` is its own initialiser only if `T` is movable.)
+unsafe impl<T: ShmSafe> Init<PhantomData<T>> for () {
+    #[inline]
+    unsafe fn init(self, _: *mut PhantomData<T>, _: Access<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
 /// A slot to be filled inside [`with`]; `'id` is unique to it.
 #[derive(Debug)]
 pub struct Slot<'id, 's, T: ShmSafe> {

@@ -33,6 +33,7 @@ pub(crate) fn item(item: &Item) -> TokenStream {
         code.drop(),
         code.hash(),
         code.default(),
+        code.own_twin(),
         code.every_field(),
         code.layout_checked_now(),
     ];
@@ -219,7 +220,7 @@ impl<'i> Code<'i> {
 }
 
 /// The item's generics with `Self` written out, and what `bound` adds.
-fn own_generics(item: &Item) -> Generics {
+pub(crate) fn own_generics(item: &Item) -> Generics {
     let mut generics = item.generics.clone();
     if let Some(clause) = generics.where_clause.take() {
         // Replacing an identifier by a type leaves a where clause well-formed; if not, the compiler says so.
@@ -233,7 +234,7 @@ fn own_generics(item: &Item) -> Generics {
 }
 
 /// Binds every type parameter.
-fn bind_params(generics: &mut Generics, bound: &TokenStream) {
+pub(crate) fn bind_params(generics: &mut Generics, bound: &TokenStream) {
     let params: Vec<_> = generics.type_params().map(|param| param.ident.clone()).collect();
     for param in params {
         generics.make_where_clause().predicates.push(parse_quote!(#param: #bound));
@@ -246,7 +247,7 @@ fn located(span: Span) -> Span {
 }
 
 /// The places of the first and the last of `tokens`.
-fn ends(tokens: &TokenStream) -> (Span, Span) {
+pub(crate) fn ends(tokens: &TokenStream) -> (Span, Span) {
     let mut all = tokens.clone().into_iter();
     let first = all.next();
     let last = all.last().or_else(|| first.clone());

@@ -136,4 +136,36 @@ impl<'i> Code<'i> {
             }
         }
     }
+
+    /// A shared type stands for itself in the twins of ordinary types; if it is movable and `Clone`, it is converted by
+    /// copying. (The bound may be plainly false, which the compiler accepts for a lifetime's sake.)
+    pub(super) fn own_twin(&self) -> TokenStream {
+        if self.item.is_twin {
+            return TokenStream::new();
+        }
+        let (krate, private, this) = (&self.krate, &self.private, &self.this);
+        let (params, _, clause) = self.generics.split_for_impl();
+        let mut copied = self.generics.clone();
+        let bound = parse_quote!(for<'shm> #this: #private::OwnTwin<'shm>);
+        copied.make_where_clause().predicates.push(bound);
+        let (_, _, where_copied) = copied.split_for_impl();
+        quote! {
+            #[automatically_derived]
+            impl #params #krate::MirrorType for #this #clause {
+                type Shm = Self;
+            }
+            #[automatically_derived]
+            impl #params #krate::Mirror for #this #where_copied {
+                type Init<'shm> = Self where Self: 'shm;
+                #[inline]
+                fn mirror(&self) -> Self {
+                    <Self as #private::core::clone::Clone>::clone(self)
+                }
+                #[inline]
+                fn to_native(__shm: &Self) -> Self {
+                    <Self as #private::core::clone::Clone>::clone(__shm)
+                }
+            }
+        }
+    }
 }

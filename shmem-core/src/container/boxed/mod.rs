@@ -12,6 +12,7 @@ use super::drop_queue::destroy_block;
 use crate::access::Access;
 use crate::error::{Error, Result};
 use crate::layout::init::Init;
+use crate::layout::mirror::{Mirror, MirrorType};
 use crate::layout::{Reach, ShmHash, ShmHasher, ShmSafe, TypeInfo, Visitor, any_lock_held};
 use crate::ptr::OffsetPtr;
 use std::borrow::Borrow;
@@ -233,6 +234,23 @@ impl<T: ShmSafe + PartialOrd> PartialOrd for ShmBox<T> {
 impl<T: ShmSafe + Ord> Ord for ShmBox<T> {
     fn cmp(&self, other: &Self) -> cmp::Ordering {
         (**self).cmp(&**other)
+    }
+}
+
+impl<T: MirrorType> MirrorType for Box<T> {
+    type Shm = ShmBox<T::Shm>;
+}
+
+impl<T: Mirror> Mirror for Box<T> {
+    type Init<'a>
+        = BoxInit<T::Shm, T::Init<'a>>
+    where
+        T: 'a;
+    fn mirror(&self) -> Self::Init<'_> {
+        ShmBox::new((**self).mirror())
+    }
+    fn to_native(shm: &ShmBox<T::Shm>) -> Self {
+        Box::new(T::to_native(shm))
     }
 }
 

@@ -8,6 +8,7 @@ use crate::container::drop_queue::destroy_block;
 use crate::container::vec::{ShmVec, VecIterMut, store};
 use crate::error::Result;
 use crate::layout::init::{FromIter, Init, Partial, replace};
+use crate::layout::mirror::{Mirror, MirrorType};
 use crate::layout::{Reach, ShmHash, ShmHasher, ShmSafe, TypeInfo, Visitor, relocate_many};
 use crate::ptr::OffsetPtr;
 use std::borrow::Borrow;
@@ -424,4 +425,21 @@ impl<T: ShmSafe + fmt::Debug> fmt::Debug for BoxSliceMut<'_, T> {
 #[cfg(test)]
 pub(crate) fn box_slice_layout() -> crate::format_test::StoredLayout {
     crate::format_test::stored_layout!(ShmBoxSlice<u64> { ptr, len })
+}
+
+impl<T: MirrorType> MirrorType for Box<[T]> {
+    type Shm = ShmBoxSlice<T::Shm>;
+}
+
+impl<T: Mirror> Mirror for Box<[T]> {
+    type Init<'a>
+        = Vec<T::Init<'a>>
+    where
+        T: 'a;
+    fn mirror(&self) -> Self::Init<'_> {
+        self.iter().map(T::mirror).collect()
+    }
+    fn to_native(shm: &ShmBoxSlice<T::Shm>) -> Self {
+        shm.iter().map(T::to_native).collect()
+    }
 }

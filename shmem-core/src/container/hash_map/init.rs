@@ -6,11 +6,14 @@ use super::raw::Table;
 use super::{HashMapMut, ShmHashMap, ShmHashSet};
 use crate::access::Access;
 use crate::error::Result;
-use crate::layout::init::{FromIter, Init};
+use crate::layout::init::{FromIter, Init, from_iter};
+use crate::layout::mirror::{Mirror, MirrorIter, MirrorType};
 use crate::layout::{ShmHash, ShmSafe};
 use crate::ptr::OffsetPtr;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map, hash_set};
 use std::fmt;
+use std::hash::{BuildHasher, Hash};
+use std::iter::Map;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
@@ -170,6 +173,60 @@ where
 {
     unsafe fn init(self, slot: *mut ShmHashSet<K>, access: Access<'_>) -> Result<()> {
         // SAFETY: as the caller says; the set is transparent.
-        unsafe { build(slot.cast(), access, |map| map.extend(self.0.map(|key| (key, ())))) }
+        unsafe {
+            build(slot.cast::<ShmHashMap<K, ()>>(), access, |map| map.extend(self.0.map(|key| (key, ()))))
+        }
+    }
+}
+
+impl<K: MirrorType, V: MirrorType, S> MirrorType for HashMap<K, V, S> {
+    type Shm = ShmHashMap<K::Shm, V::Shm>;
+}
+
+/// The initialisers of a borrowed key and its value.
+type MirrorEntry<'a, K, V> = (<K as Mirror>::Init<'a>, <V as Mirror>::Init<'a>);
+
+impl<K, V, S> Mirror for HashMap<K, V, S>
+where
+    K: Mirror<Shm: ShmHash + Eq> + Eq + Hash,
+    V: Mirror,
+    S: BuildHasher + Default,
+{
+    type Init<'a>
+        = FromIter<Map<hash_map::Iter<'a, K, V>, fn((&'a K, &'a V)) -> MirrorEntry<'a, K, V>>>
+    where
+        K: 'a,
+        V: 'a,
+        S: 'a;
+    fn mirror(&self) -> Self::Init<'_> {
+        fn entry<'a, K: Mirror, V: Mirror>((key, value): (&'a K, &'a V)) -> MirrorEntry<'a, K, V> {
+            (key.mirror(), value.mirror())
+        }
+        from_iter(self.iter().map(entry as for<'a> fn((&'a K, &'a V)) -> MirrorEntry<'a, K, V>))
+    }
+    fn to_native(shm: &ShmHashMap<K::Shm, V::Shm>) -> Self {
+        shm.iter().map(|(key, value)| (K::to_native(key), V::to_native(value))).collect()
+    }
+}
+
+impl<K: MirrorType, S> MirrorType for HashSet<K, S> {
+    type Shm = ShmHashSet<K::Shm>;
+}
+
+impl<K, S> Mirror for HashSet<K, S>
+where
+    K: Mirror<Shm: ShmHash + Eq> + Eq + Hash,
+    S: BuildHasher + Default,
+{
+    type Init<'a>
+        = FromIter<MirrorIter<'a, hash_set::Iter<'a, K>, K>>
+    where
+        K: 'a,
+        S: 'a;
+    fn mirror(&self) -> Self::Init<'_> {
+        from_iter(self.iter().map(K::mirror as fn(&K) -> K::Init<'_>))
+    }
+    fn to_native(shm: &ShmHashSet<K::Shm>) -> Self {
+        shm.iter().map(K::to_native).collect()
     }
 }

@@ -11,6 +11,7 @@ pub use view::OptionMut;
 use crate::access::Access;
 use crate::error::Result;
 use crate::layout::init::Init;
+use crate::layout::mirror::{Mirror, MirrorType};
 use crate::layout::{Reach, ShmHash, ShmHasher, ShmSafe, TypeInfo, Visitor};
 use crate::primitive::Ordering;
 use std::cmp;
@@ -262,6 +263,23 @@ impl<T: ShmSafe + Unpin> From<Option<T>> for ShmOption<T> {
 impl<T: ShmSafe + Unpin> From<ShmOption<T>> for Option<T> {
     fn from(value: ShmOption<T>) -> Self {
         value.into_option()
+    }
+}
+
+impl<T: MirrorType> MirrorType for Option<T> {
+    type Shm = ShmOption<T::Shm>;
+}
+
+impl<T: Mirror> Mirror for Option<T> {
+    type Init<'a>
+        = Option<T::Init<'a>>
+    where
+        T: 'a;
+    fn mirror(&self) -> Self::Init<'_> {
+        self.as_ref().map(T::mirror)
+    }
+    fn to_native(shm: &ShmOption<T::Shm>) -> Self {
+        shm.as_ref().map(T::to_native)
     }
 }
 

@@ -7,6 +7,7 @@ use crate::access::Access;
 use crate::error::Result;
 use crate::layout::ShmSafe;
 use crate::layout::init::{FromIter, Init};
+use crate::layout::mirror::{Mirror, MirrorType};
 use crate::ptr::OffsetPtr;
 use std::borrow::Cow;
 use std::mem::ManuallyDrop;
@@ -166,3 +167,21 @@ impl<P: StringPart + ?Sized> StringPart for &P {
 }
 
 const _: () = assert!(!<ShmString as ShmSafe>::PLAIN);
+
+macro_rules! mirror {
+    ($($ty:ty)*) => { $(
+        impl MirrorType for $ty {
+            type Shm = ShmString;
+        }
+        impl Mirror for $ty {
+            type Init<'a> = &'a str;
+            fn mirror(&self) -> &str {
+                self
+            }
+            fn to_native(shm: &ShmString) -> Self {
+                shm.as_str().into()
+            }
+        }
+    )* };
+}
+mirror!(String Box<str>);

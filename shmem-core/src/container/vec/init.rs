@@ -6,11 +6,13 @@ use super::{ShmVec, VecMut, store};
 use crate::access::Access;
 use crate::error::Result;
 use crate::layout::ShmSafe;
-use crate::layout::init::{FromIter, Init};
+use crate::layout::init::{FromIter, Init, from_iter};
+use crate::layout::mirror::{Mirror, MirrorIter, MirrorType};
 use crate::ptr::OffsetPtr;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
+use std::slice;
 
 /// Initialiser of an empty [`ShmVec`]: see [`ShmVec::new`] and [`ShmVec::with_capacity`].
 pub struct EmptyVec<T> {
@@ -172,4 +174,21 @@ as_slice! {
     [const N: usize] &[T; N];
     [] &Vec<T>;
     [] &ShmVec<T>;
+}
+
+impl<T: MirrorType> MirrorType for Vec<T> {
+    type Shm = ShmVec<T::Shm>;
+}
+
+impl<T: Mirror> Mirror for Vec<T> {
+    type Init<'a>
+        = FromIter<MirrorIter<'a, slice::Iter<'a, T>, T>>
+    where
+        T: 'a;
+    fn mirror(&self) -> Self::Init<'_> {
+        from_iter(self.iter().map(T::mirror as fn(&T) -> T::Init<'_>))
+    }
+    fn to_native(shm: &ShmVec<T::Shm>) -> Self {
+        shm.iter().map(T::to_native).collect()
+    }
 }
