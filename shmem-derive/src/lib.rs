@@ -10,6 +10,8 @@ mod fallback;
 mod mirror;
 mod model;
 mod parse;
+#[cfg(test)]
+mod snapshots;
 mod validate;
 
 use proc_macro::TokenStream;
@@ -64,18 +66,20 @@ use syn::{DeriveInput, parse_macro_input};
 /// ```
 #[proc_macro_derive(ShmSafe, attributes(shm))]
 pub fn derive(input: TokenStream) -> TokenStream {
-    let input = parse_macro_input!(input as DeriveInput);
+    expanded(parse_macro_input!(input as DeriveInput)).into()
+}
+
+/// The code for an item, or what is wrong with it.
+fn expanded(input: DeriveInput) -> proc_macro2::TokenStream {
     let mut errors = validate::Errors::default();
     let item = parse::item(input, &mut errors);
     validate::item(&item, &mut errors);
-    match errors.finish() {
-        None => match &item.attrs.mirror {
-            Some(name) => mirror::item(&item, name).into(),
-            None => expand::item(&item).into(),
-        },
-        Some(messages) => {
+    match (errors.finish(), &item.attrs.mirror) {
+        (None, None) => expand::item(&item),
+        (None, Some(name)) => mirror::item(&item, name),
+        (Some(messages), _) => {
             let stand_in = fallback::item(&item);
-            quote::quote!(#messages #stand_in).into()
+            quote::quote!(#messages #stand_in)
         }
     }
 }

@@ -158,7 +158,10 @@ impl Item {
                 fields.list.iter().all(|field| matches!(field.vis, Visibility::Public(_)))
             }
             // Variants and their fields are as public as their enum.
-            Shape::Enum(variants) => variants.iter().all(|variant| !variant.non_exhaustive),
+            Shape::Enum(variants) => {
+                matches!(self.vis, Visibility::Public(_))
+                    && variants.iter().all(|variant| !variant.non_exhaustive)
+            }
             Shape::Union(_) => false,
         };
         fields_are_public && !self.non_exhaustive

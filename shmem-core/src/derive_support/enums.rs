@@ -93,22 +93,36 @@ pub const fn c_int(discriminant: isize) -> i32 {
     discriminant as i32
 }
 
-/// The smallest number from `least` to `most` that is not among `tags`.
+/// A number from `least` to `most` that is not among `tags`: from -1 downwards if there are negative ones, then from 0
+/// upwards.
 ///
 /// # Panics
 /// If there is none: at compile time.
 pub const fn unused_tag(tags: &[i128], least: i128, most: i128) -> i128 {
-    let (mut candidate, mut i) = (if least < 0 { -1 } else { 0 }, 0);
-    while i < tags.len() {
-        i += 1;
-        if tags[i - 1] == candidate {
-            candidate = if candidate < 0 { candidate - 1 } else { candidate + 1 };
-            i = 0;
+    const fn is_among(tags: &[i128], wanted: i128) -> bool {
+        let mut i = 0;
+        while i < tags.len() {
+            if tags[i] == wanted {
+                return true;
+            }
+            i += 1;
         }
+        false
+    }
+    let mut below = -1;
+    while below >= least {
+        if !is_among(tags, below) {
+            return below;
+        }
+        below -= 1;
+    }
+    let mut candidate = 0;
+    while is_among(tags, candidate) {
+        candidate += 1;
     }
     assert!(
-        least <= candidate && candidate <= most,
-        "every tag is taken: one must be left for a value whose fields change; use a larger `repr`, or a variant without fields"
+        candidate <= most,
+        "every tag is taken, but one must be left for a value whose fields change: use a larger `repr`, or a variant without fields"
     );
     candidate
 }
@@ -263,4 +277,33 @@ pub unsafe fn view_movable<'a, T>(mut at: NonNull<T>, access: Access<'a>) -> &'a
 /// `true`, for a type that is nothing but its bytes.
 pub const fn pod_checked<T: bytemuck::Pod + Send + Unpin>() -> bool {
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_that_is_not_used() {
+        assert_eq!(unused_tag(&[0, 1, 2], 0, 255), 3);
+        assert_eq!(unused_tag(&[1, 2], 0, 255), 0);
+        assert_eq!(unused_tag(&[0, -1, -2, 5], -128, 127), -3);
+        assert_eq!(unused_tag(&[-1, -2, 0], -2, 1), 1);
+        let all: Vec<i128> = (0..256).collect();
+        assert!(std::panic::catch_unwind(|| unused_tag(&all, 0, 255)).is_err());
+    }
+
+    /// RFC 2195 by hand.
+    #[test]
+    fn places_follow_the_language() {
+        const FIELDS: &[&[(usize, usize)]] = &[&[], &[(1, 1), (8, 8), (2, 2)], &[(4, 4)]];
+        let own = EnumLayout { tag_size: 2, union_after_tag: false, variants: FIELDS };
+        assert_eq!((own.places::<3>(1), own.places::<1>(2)), ([2, 8, 16], [4]));
+        own.check(24, 8);
+        let of_c = EnumLayout { union_after_tag: true, ..own };
+        assert_eq!((of_c.places::<3>(1), of_c.places::<1>(2)), ([8, 16, 24], [8]));
+        of_c.check(32, 8);
+        of_c.check(64, 64);
+        assert!(std::panic::catch_unwind(|| of_c.check(24, 8)).is_err());
+    }
 }

@@ -30,9 +30,10 @@ use std::ptr::NonNull;
 ///    way to swap the value with another) unless `Self: Unpin`.
 /// 7. `relocate` writes nothing but `*to`, and writes it in such an order that, were `*to` a valid value
 ///    before, every prefix of its stores leaves a value that is memory-safe to read and to drop *except that
-///    what it owned may be leaked*.
-/// 8. `visit` reports exactly the blocks `v` owns, reads through raw pointers only, and neither panics nor loops
-///    whatever the bytes are.
+///    what it owned may be leaked*, or one that `visit` reports as invalid: an enum none of whose variants is without
+///    fields, and a plain value of which not every mix of bytes is one, cannot do better.
+/// 8. `visit` reports exactly the blocks `v` owns, and bytes that are no value (a tag, a `bool`, a `char`); it reads
+///    through raw pointers only, and neither panics nor loops whatever the bytes are.
 /// 9. `type_info` describes the layout truthfully and always gives the same answer.
 /// 10. Dropping `v` in place frees what it owns, in whichever process that happens.
 #[diagnostic::on_unimplemented(

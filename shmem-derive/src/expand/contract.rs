@@ -33,7 +33,7 @@ impl<'i> Code<'i> {
         let [relocate, visit, lock_held] = [self.relocate(), self.visit(), self.lock_held()];
         let boolean = quote!(#core::primitive::bool);
         let all_bits = !self.is_enum() && !self.item.attrs.has("drop") && self.item.attrs.validate.is_none();
-        let type_info = self.type_info();
+        let (every_variant, type_info) = (self.every_variant(), self.type_info());
         quote! {
             // SAFETY: every field is `ShmSafe`, which the members below need, and the layout is checked; each member
             // does for the fields what it is to do for the whole.
@@ -63,6 +63,7 @@ impl<'i> Code<'i> {
                 }
 
                 fn type_info() -> &'static #krate::TypeInfo {
+                    #every_variant
                     #type_info
                 }
 

@@ -113,6 +113,34 @@ impl<'i> Code<'i> {
         Some(quote!(const __SHM_VACANT: #ty = #value;))
     }
 
+    /// Code that takes every variant apart and makes it, and is never run. Values are built and written by the places of their
+    /// fields, of which the compiler does not see that they are variants: it would call those never constructed, and
+    /// their fields never read. It does not compile if there is a field or variant that the derive has not seen: another
+    /// attribute may add one.
+    pub(super) fn every_variant(&self) -> TokenStream {
+        if !self.is_enum() {
+            return TokenStream::new();
+        }
+        let (patterns, literals): (Vec<_>, Vec<_>) = self
+            .rows()
+            .into_iter()
+            .map(|row| {
+                let variant = row.variant.map(|(_, variant)| &variant.name);
+                let names: Vec<_> = (0..row.fields.len()).map(|i| format_ident!("__f{i}")).collect();
+                let (members, again) = (row.members(), row.members());
+                (
+                    quote!(Self::#variant { #(#members: #names),* } => { #(let _ = #names;)* }),
+                    quote!(let _ = |#(#names),*| -> Self { Self::#variant { #(#again: #names),* } };),
+                )
+            })
+            .unzip();
+        let literals = (!self.item.is_unit_only()).then(|| quote!(#(#literals)*));
+        quote! {
+            let _ = |__this: &Self| match __this { #(#patterns)* };
+            #literals
+        }
+    }
+
     /// Dereferencing, `get` and `set` of the view.
     fn enum_view_impls(&self) -> TokenStream {
         let (krate, core, private, this) = (&self.krate, &self.core, &self.private, &self.this);

@@ -201,19 +201,19 @@ impl<'i> Code<'i> {
         }
     }
 
-    /// Does not compile if the item has a field or variant that the derive has not seen: another attribute may add one.
+    /// Does not compile if the struct has a field that the derive has not seen: another attribute may add one.
     fn every_field(&self) -> TokenStream {
+        if self.is_enum() {
+            return TokenStream::new();
+        }
         let (this, name) = (&self.this, &self.item.name);
         let (params, _, clause) = self.generics.split_for_impl();
-        let patterns = self.rows().into_iter().map(|row| {
-            let members = row.members();
-            let variant = row.variant.map(|(_, variant)| &variant.name).map(|variant| quote!(::#variant));
-            quote!(#name #variant { #(#members: _),* } => {})
-        });
+        let rows = self.rows();
+        let members = rows.iter().flat_map(|row| row.members());
         quote! {
             #[allow(dead_code)]
             fn __every_field #params (__this: &#this) #clause {
-                match __this { #(#patterns)* }
+                let #name { #(#members: _),* } = __this;
             }
         }
     }
