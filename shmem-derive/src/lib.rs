@@ -2,7 +2,8 @@
 //!
 //! It works in stages, one file each: `parse` makes a model of the item, `validate` checks it and reports every
 //! mistake at its token, `expand` writes the code and cannot fail; after a mistake `fallback` writes a stand-in,
-//! so that one mistake gives one message.
+//! so that one mistake gives one message. `mirror` makes the twin of an ordinary type, which `expand` then takes for one
+//! that was written by hand.
 
 mod attributes;
 mod expand;
@@ -11,20 +12,23 @@ mod mirror;
 mod model;
 mod parse;
 #[cfg(test)]
+mod rules;
+#[cfg(test)]
 mod snapshots;
 mod validate;
 
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
 
-/// Proves that a struct means the same in every process, and writes what is needed to build, view, move, check and
+/// Proves that a type means the same in every process, and writes what is needed to build, view, move, check and
 /// describe it in shared memory.
 ///
-/// The struct needs `#[repr(C)]` or `#[repr(transparent)]` (`align(N)` may be added, up to 4096; `packed` may not),
-/// and each field a type that is `ShmSafe` itself. Type parameters get the bound `T: ShmSafe`. References, pointers,
-/// heap-owning types of std, tuples and other types whose meaning or layout is this process's own are rejected; the
-/// message names what to use.
+/// For structs with `#[repr(C)]` or `#[repr(transparent)]` and enums with `#[repr(u8)]` (or another number, or `C`) whose
+/// fields are `ShmSafe` themselves. Type parameters get the bound `T: ShmSafe`. What means something in one process only,
+/// or has no fixed layout, is rejected where it stands; the message names what to use ([all rules](#rules)). For an
+/// ordinary type of `String`s, `Vec`s and the like it makes a twin that can be shared: [mirrors](#mirrors).
 ///
+/// # Structs
 /// For a struct `Account` it writes, with the visibilities of `Account` and of its fields:
 ///
 /// - `unsafe impl ShmSafe for Account`;
@@ -33,19 +37,6 @@ use syn::{DeriveInput, parse_macro_input};
 ///   fields built before it are dropped;
 /// - the `Unpin` implementation, if all fields are `Unpin`. None can be written by hand;
 /// - a ban on `Drop`, which would get a `&mut` to a value that must not be swapped; see `#[shm(drop)]`.
-///
-/// # Attributes
-/// | `#[shm(…)]` on the struct | meaning |
-/// |---|---|
-/// | `hash` | implements `ShmHash`, so that it can be a key: feeds each field in order |
-/// | `drop` | calls the type's `ShmDrop::drop` with its view when a value is destroyed (a generic type then declares its parameters as `T: ShmSafe` itself) |
-/// | `version = N` | part of the type's identity (a `u32`, 0 if absent): raise it when the meaning of the bytes changes but not their layout |
-/// | `unsafe(name = "…")` | the type's whole name, in place of its own name and module. Unsafe: the author vouches that every type of that name and layout has the same invariants |
-/// | `crate = path` | where `shmem_core` is found; `::shmem_core` if absent |
-///
-/// # Identity
-/// A type is found again under its identity. If all fields are `pub`, that is its name and its shape, so two programs
-/// may each declare it. If one is not, its invariants are its module's, and the module path is part of it.
 ///
 /// ```
 /// use shmem_core::ShmSafe;
@@ -64,6 +55,119 @@ use syn::{DeriveInput, parse_macro_input};
 /// }
 /// # let _ = Point { position: [0.0; 2], id: 1 };
 /// ```
+///
+/// # Enums
+/// An enum is read with a plain `match`. If no variant has fields, it is a number: its view is `&mut`, a value is its
+/// own initialiser. For any other enum `Job` it writes all of the above, but that
+///
+/// - `JobMut<'a>` is opaque: it dereferences to the enum (for writing too, if that is movable), `get()` gives a
+///   `JobVariantMut`, an enum of the views of the current variant's fields, and `set(init)` puts another value there;
+/// - each variant has an initialiser, `JobRunningInit { … }`; for one without fields, `Job::init_idle()` gives it.
+///
+/// While a value is being replaced, a process may be killed. What the next one that gets at it sees is the old value, the
+/// new one, the first variant without fields, or (if there is none) a damaged value, which is found before anybody gets a
+/// reference to it.
+///
+/// ```
+/// use shmem_core::{Segment, ShmMutex, ShmSafe, ShmString};
+///
+/// #[derive(ShmSafe)]
+/// #[repr(u8)]
+/// enum Job {
+///     Idle,
+///     Running { id: u64, name: ShmString },
+/// }
+///
+/// impl JobMut<'_> {
+///     fn start(&mut self, id: u64) -> shmem_core::Result<()> {
+///         match self.get() {
+///             JobVariantMut::Idle => self.set(JobRunningInit { id, name: "fresh" }),
+///             JobVariantMut::Running { id: running, mut name } => {
+///                 *running = id;
+///                 name.push_str(", again")
+///             }
+///         }
+///     }
+/// }
+/// # fn main() -> shmem_core::Result<()> {
+/// # let segment = Segment::anonymous().size(1 << 20).create()?;
+/// let job = segment.construct::<ShmMutex<Job>>("job", ShmMutex::new(Job::init_idle()))?;
+/// let mut guard = job.lock()?;
+/// guard.view().start(1)?;
+/// guard.view().start(2)?;
+/// assert!(matches!(&*guard, Job::Running { id: 2, name } if name == "fresh, again"));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Attributes
+/// | `#[shm(…)]` on the type | meaning |
+/// |---|---|
+/// | `hash` | implements `ShmHash`, so that it can be a key: feeds an enum's tag, then each field in order |
+/// | `drop` | calls the type's `ShmDrop::drop` with its view when a value is destroyed (a generic type then declares its parameters as `T: ShmSafe` itself) |
+/// | `default` | implements `ShmDefault`: each field's own. On an enum it stands on the variant |
+/// | `validate = path` | a `fn(&Self) -> Result<(), &'static str>` that says what else must hold of a value: asked where a value is checked, once all its parts were found sound, before anybody gets it. What it says is wrong is `Corrupt` |
+/// | `version = N` | part of the type's identity (a `u32`, 0 if absent): raise it when the meaning of the bytes changes, and migrate stored values with `Segment::migrate` |
+/// | `unsafe(name = "…")` | the type's whole name, in place of its own name and module. Unsafe: the author vouches that every type of that name and layout has the same invariants |
+/// | `unsafe(module = "…")` | the module path that is part of its identity, in place of its own: for a type that has moved, or for an older version of it that is declared beside it. Unsafe for the same reason |
+/// | `bound(…)` | further bounds of all the generated code, as in a `where` clause: `bound(T::Item: ShmSafe)` |
+/// | `pod` | the type is `bytemuck::Pod` as a whole, so its fields may be of any type that is. It is described by name, version and size alone: raise the version when a field changes |
+/// | `crate = path` | where `shmem_core` is found; `::shmem_core` if absent |
+/// | `mirror = Name` | makes a twin: see [mirrors](#mirrors) |
+/// | `derive(…)` | what the twin derives |
+///
+/// | on a field or a variant | meaning |
+/// |---|---|
+/// | `rename = "…"` | its name in the schema, and so in the type's identity: the Rust name can then change |
+/// | `default` | (variant) the enum's default |
+/// | `skip` | (field of a mirrored type) is not stored; `Default` when the ordinary value is made |
+/// | `with = module` | (field of a mirrored type) is converted by a module with `type Shm`, `fn init(&T) -> impl Init<Shm>` and `fn to_native(&Shm) -> T` |
+///
+/// # Mirrors
+/// On an ordinary struct or enum, `#[shm(mirror = ShmOrder)]` makes its twin `ShmOrder`, with all that is made for a type
+/// that was written by hand. Each field has the type that the trait `MirrorType` gives: `ShmString` for `String`,
+/// `ShmVec<ShmFill>` for `Vec<Fill>`, `ShmOption`, `ShmBox`, `ShmHashMap`, `ShmTuple2` …; a type that is shared itself, and
+/// can be copied, stays as it is. The ordinary type keeps its derives, its lack of a `repr`, and its other attributes. A
+/// value of it, or a reference, is an initialiser of the twin; `to_native()` makes a value of the twin. A type with
+/// parameters, `Wrap<T>`, has a twin `ShmWrap<T>` of shared parameters: that of `Wrap<String>` is `ShmWrap<ShmString>`.
+/// Conversion recurses as the value does. The attributes of the type are its twin's.
+///
+/// ```
+/// use shmem_core::{Segment, ShmMutex, ShmSafe};
+///
+/// #[derive(ShmSafe, Debug, PartialEq)]
+/// #[shm(mirror = ShmOrder)]
+/// struct Order {
+///     symbol: String,
+///     fills: Vec<(u64, f64)>,
+///     state: State,
+/// }
+///
+/// #[derive(ShmSafe, Debug, PartialEq)]
+/// #[shm(mirror = ShmState)]
+/// enum State {
+///     Open,
+///     Rejected { why: String },
+/// }
+/// # fn main() -> shmem_core::Result<()> {
+/// # let segment = Segment::anonymous().size(1 << 20).create()?;
+/// let order = Order { symbol: "AAPL".into(), fills: vec![(100, 1.5)], state: State::Open };
+/// let shared = segment.construct::<ShmMutex<ShmOrder>>("order", ShmMutex::new(&order))?;
+/// let mut guard = shared.lock()?;
+/// assert_eq!(guard.to_native(), order);
+/// guard.view().state.set(State::Rejected { why: "too late".into() })?;
+/// guard.view().fills.push((200, 1.6))?;
+/// assert_eq!(guard.to_native().fills.len(), 2);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Identity
+/// A type is found again under its identity. If all fields are `pub` (and an enum itself is), that is its name and its
+/// shape, so two programs may each declare it. If one is not, its invariants are its module's, and the module path is part
+/// of it; so it is of a type of which others may not write a literal (`#[non_exhaustive]`).
+///
+#[doc = include_str!("../RULES.md")]
 #[proc_macro_derive(ShmSafe, attributes(shm))]
 pub fn derive(input: TokenStream) -> TokenStream {
     expanded(parse_macro_input!(input as DeriveInput)).into()
