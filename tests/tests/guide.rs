@@ -78,6 +78,7 @@ fn other_process() {
             let counter = shared().find::<SharedCounter>("Counter").unwrap().unwrap();
             *counter.value.lock().unwrap() += 1;
         }
+        "measure" => measure(&shared()),
         "leave" => {
             // Ends without any clean-up: the name is left behind.
             std::mem::forget(Segment::shared(&name).size(65536).create().unwrap());
@@ -451,6 +452,52 @@ fn guide_8_1_to_8_4_are_compile_errors() {
         let message = std::fs::read_to_string(folder.join(format!("{case}.stderr"))).unwrap();
         assert!(message.contains(says), "{case} does not speak of {says}:\n{message}");
     }
+}
+
+/// A type tag instead of virtual functions: an enum, whose variants another process tells apart.
+#[derive(ShmSafe)]
+#[repr(u8)]
+enum Shape {
+    Nothing,
+    Circle { radius: f64 },
+    Polygon(ShmVec<f64>),
+}
+
+impl Shape {
+    fn circumference(&self) -> f64 {
+        match self {
+            Shape::Nothing => 0.0,
+            Shape::Circle { radius } => 2.0 * radius,
+            Shape::Polygon(sides) => sides.iter().sum(),
+        }
+    }
+}
+
+/// In the other process.
+fn measure(segment: &Segment) {
+    let shapes = segment.find::<ShmMutex<ShmVec<Shape>>>("shapes").unwrap().unwrap();
+    let mut guard = shapes.lock().unwrap();
+    assert_eq!(guard.iter().map(Shape::circumference).collect::<Vec<_>>(), [0.0, 3.0, 6.0]);
+    guard.view().get_mut(0).unwrap().set(ShapePolygonInit([1.0, 1.0])).unwrap();
+}
+
+#[test]
+fn guide_8_4_type_tags_are_enums() -> Result<()> {
+    let name = unique("8-4");
+    let _remover = RemoveOnDrop::shared(&name)?;
+    let segment = Segment::shared(&name).size(1 << 20).create()?;
+    let shapes = segment.construct::<ShmMutex<ShmVec<Shape>>>("shapes", ShmMutex::new(ShmVec::new()))?;
+    {
+        let mut guard = shapes.lock()?;
+        let mut view = guard.view();
+        view.push(Shape::init_nothing())?;
+        view.push(ShapeCircleInit { radius: 1.5 })?;
+        view.push(ShapePolygonInit([1.0, 2.0, 3.0]))?;
+    }
+    finish(start("measure", &name));
+    let sum: f64 = shapes.lock()?.iter().map(Shape::circumference).sum();
+    assert_eq!(sum, 2.0 + 3.0 + 6.0);
+    Ok(())
 }
 
 #[test]
