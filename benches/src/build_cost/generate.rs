@@ -93,6 +93,13 @@ pub fn types(mix: Mix) -> Vec<Type> {
     made
 }
 
+/// Some of the types, spread over all of them: the same every time, as many as asked for or all there are.
+pub fn some(types: &[Type], wanted: usize) -> Vec<&Type> {
+    let mut random = Rng(20);
+    let step = types.len().div_ceil(wanted);
+    types.chunks(step).map(|chunk| &chunk[random.below(chunk.len() as u64) as usize]).collect()
+}
+
 /// Makes the fields of one type.
 struct Fields<'a> {
     random: &'a mut Rng,
@@ -224,6 +231,17 @@ mod tests {
         }
         let none = types(Mix { enums_percent: 0, ..MIX });
         assert!(none.iter().all(|made| matches!(made.body, Body::Struct(_))));
+    }
+
+    #[test]
+    fn some_types_are_of_every_kind() {
+        let made = types(MIX);
+        let some = some(&made, 20);
+        assert_eq!(some.len(), 20);
+        assert!(some.iter().any(|one| one.generic));
+        assert!(some.iter().any(|one| matches!(one.body, Body::Enum(_))));
+        assert!(some.windows(2).all(|pair| pair[0].name != pair[1].name));
+        assert_eq!(super::some(&made[..10], 20).len(), 10);
     }
 
     #[test]

@@ -131,7 +131,7 @@ pub fn run(options: &Options) -> Result<bool> {
     let (count, rounds) = if options.quick { (10, 1) } else { (options.types as usize, options.rounds) };
     let enums_percent = if options.no_enums { 0 } else { ENUMS_PERCENT };
     let types = generate::types(Mix { types: count, enums_percent });
-    let used: Vec<_> = types.iter().step_by(count.div_ceil(USED)).collect();
+    let used = generate::some(&types, USED);
     let mut scratch = Scratch::create(folder()?, &types, &used)?;
 
     let mut rows = Vec::new();
