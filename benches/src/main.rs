@@ -3,11 +3,14 @@
 //! ```text
 //! cargo run --release -p shmem-benches -- compare [AREA…] [--json FILE] [--rounds N] [--quick] [--record]
 //! cargo run --release -p shmem-benches -- list
+//! cargo run --release -p shmem-benches -- build-cost [--types N] [--rounds R] [--json FILE] [--no-enums] [--quick]
 //! ```
 //!
 //! Every contestant runs in a process of its own (this program as `worker`, and the C++ programs of `peers/`)
-//! that keeps its data set up and runs one case once when asked to, so that ours and theirs alternate.
+//! that keeps its data set up and runs one case once when asked to, so that ours and theirs alternate; `build-cost`
+//! starts cargo instead.
 
+mod build_cost;
 mod catalogue;
 mod compare;
 mod cpp;
@@ -39,6 +42,8 @@ struct Arguments {
 enum Command {
     /// Runs ours and the peers alternately and prints a table of medians and ratios.
     Compare(compare::Options),
+    /// Builds crates of derived types and prints a table of what the derive costs, with serde's beside it.
+    BuildCost(build_cost::Options),
     /// Lists the areas, their cases and the peers of each.
     List,
     /// Runs cases when asked to on standard input (started by `compare`).
@@ -60,6 +65,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Compare(options) => compare::run(&options),
+        Command::BuildCost(options) => build_cost::run(&options),
         Command::List => {
             catalogue::print();
             Ok(true)

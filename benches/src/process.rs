@@ -92,7 +92,7 @@ struct Usage {
 }
 
 /// The kernel's clock tick in `/proc`: 1/100 s on every Linux port this runs on.
-const TICK_NS: u64 = 10_000_000;
+pub const TICK_NS: u64 = 10_000_000;
 
 impl Usage {
     fn now(worker: u32) -> Self {
@@ -112,7 +112,7 @@ impl Usage {
 }
 
 /// CPU time of a process with its threads and the children it has waited for.
-fn process_ticks(pid: u32) -> Option<u64> {
+pub fn process_ticks(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, in parentheses, may hold anything. Fields 14 to 17: utime, stime, cutime, cstime.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
