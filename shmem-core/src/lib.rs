@@ -111,8 +111,8 @@ pub use segment::{
 };
 
 // What may stand in a segment, and how it is built.
-pub use layout::{ArrayMut, Frozen, Init, ShmDrop, ShmHash, ShmHasher, ShmPod, ShmSafe, init};
-pub use shmem_derive::ShmSafe;
+pub use layout::{ArrayMut, Frozen, Init, ShmDefault, ShmDrop, ShmHash, ShmHasher, ShmPod, ShmSafe, init};
+pub use shmem_derive::{ShmRoots, ShmSafe};
 
 // Containers, each with its view and its initialisers.
 pub use container::hash_map;

@@ -7,7 +7,7 @@ use super::{HashMapMut, ShmHashMap, ShmHashSet};
 use crate::access::Access;
 use crate::error::Result;
 use crate::layout::init::{FromIter, Init};
-use crate::layout::{ShmHash, ShmSafe};
+use crate::layout::{ShmDefault, ShmHash, ShmSafe};
 use crate::ptr::OffsetPtr;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -52,6 +52,14 @@ unsafe impl<K: ShmSafe, V: ShmSafe> Init<ShmHashMap<K, V>> for EmptyHashMap<K, V
         // SAFETY: the slot is valid for writes; the table lies in the segment it is built for.
         unsafe { OffsetPtr::store(&raw mut (*slot).table, table) };
         Ok(())
+    }
+}
+
+impl<K: ShmSafe, V: ShmSafe> ShmDefault for ShmHashMap<K, V> {
+    /// Empty.
+    #[inline]
+    fn shm_default() -> impl Init<Self> {
+        ShmHashMap::new()
     }
 }
 
@@ -139,6 +147,14 @@ unsafe impl<K: ShmSafe> Init<ShmHashSet<K>> for EmptyHashSet<K> {
     unsafe fn init(self, slot: *mut ShmHashSet<K>, access: Access<'_>) -> Result<()> {
         // SAFETY: as the caller says; the set is transparent.
         unsafe { self.0.init(slot.cast(), access) }
+    }
+}
+
+impl<K: ShmSafe> ShmDefault for ShmHashSet<K> {
+    /// Empty.
+    #[inline]
+    fn shm_default() -> impl Init<Self> {
+        ShmHashSet::new()
     }
 }
 
