@@ -112,10 +112,10 @@ pub use segment::{
 
 // What may stand in a segment, and how it is built.
 pub use layout::{
-    ArrayMut, Frozen, Init, Mirror, MirrorArray, MirrorIter, MirrorType, ShmDrop, ShmHash, ShmHasher, ShmPod,
-    ShmSafe, init, tuple::*,
+    ArrayMut, Frozen, Init, Mirror, MirrorArray, MirrorIter, MirrorType, ShmDefault, ShmDrop, ShmHash,
+    ShmHasher, ShmPod, ShmSafe, init, tuple::*,
 };
-pub use shmem_derive::ShmSafe;
+pub use shmem_derive::{ShmRoots, ShmSafe};
 
 // Containers, each with its view and its initialisers.
 pub use container::hash_map;

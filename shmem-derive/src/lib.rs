@@ -1,9 +1,9 @@
-//! The derive macro of shmem. Use it through `shmem_core`, which re-exports it.
+//! The derive macros of shmem. Use them through `shmem_core`, which re-exports them.
 //!
-//! It works in stages, one file each: `parse` makes a model of the item, `validate` checks it and reports every
+//! `ShmSafe` works in stages, one file each: `parse` makes a model of the item, `validate` checks it and reports every
 //! mistake at its token, `expand` writes the code and cannot fail; after a mistake `fallback` writes a stand-in,
 //! so that one mistake gives one message. `mirror` makes the twin of an ordinary type, which `expand` then takes for one
-//! that was written by hand.
+//! that was written by hand. `ShmRoots` works likewise, in `roots`.
 
 mod attributes;
 mod expand;
@@ -11,6 +11,7 @@ mod fallback;
 mod mirror;
 mod model;
 mod parse;
+mod roots;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
@@ -186,4 +187,68 @@ fn expanded(input: DeriveInput) -> proc_macro2::TokenStream {
             quote::quote!(#messages #stand_in)
         }
     }
+}
+
+/// Opens or creates all roots of a program with one call: typed and named by the fields of a struct.
+///
+/// Each field is a `Root` (or an alias of one):
+///
+/// - `Root<T>`: one value, first `T`'s `ShmDefault` or what `init` says;
+/// - `Root<[T]>`, with `len`: a slice;
+/// - `Option<Root<T>>` or `Option<Root<[T]>>`: found if it is there, and never constructed.
+///
+/// For a struct `Roots` it writes, with the visibility of `Roots`:
+///
+/// - `Roots::open_or_create(&Segment) -> Result<Roots>`: each root is found or constructed, in the order of the fields.
+///   Each is atomic by itself: if one fails, those before it stay, and are found again next time;
+/// - `Roots::open(&Segment) -> Result<Roots>`: all must be there; `NameError::NotFound` names the first that is not;
+/// - `Roots::create(&Segment) -> Result<Roots>`: none may be there, or the first that is gives
+///   `NameError::AlreadyExists`. What was made before a failure is destroyed again;
+/// - `Roots::destroy(&Segment) -> Result<usize>`: how many there were;
+/// - `Roots::NAMES: &[&str]`: the names.
+///
+/// # Attributes
+/// | `#[shm(…)]` on the struct | meaning |
+/// |---|---|
+/// | `prefix = "…"` | stands before every name |
+/// | `crate = path` | where `shmem_core` is found; `::shmem_core` if absent |
+///
+/// | `#[shm(…)]` on a field | meaning |
+/// |---|---|
+/// | `name = "…"` | the root's name, in place of the field's |
+/// | `init = …` | an initialiser of the first value, evaluated only if it is built; for a slice, a function from an element's index to its initialiser |
+/// | `len = …` | how many elements a slice has, a `usize`: others must find as many |
+/// | `unique` | it is found by its type, as by `Segment::find_unique`, instead of by a name |
+///
+/// ```
+/// use shmem_core::{Root, Segment, ShmHashMap, ShmMutex, ShmRoots, ShmString, ShmVec};
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// #[derive(ShmRoots)]
+/// #[shm(prefix = "shop/")]
+/// struct Roots {
+///     stock: Root<ShmMutex<ShmHashMap<ShmString, u64>>>,
+///     #[shm(name = "next order", init = AtomicU64::new(1000))]
+///     next: Root<AtomicU64>,
+///     #[shm(len = 4)]
+///     orders: Root<[ShmMutex<ShmVec<u64>>]>,
+///     #[shm(len = 3, init = |i| 10 * i as u64)]
+///     limits: Root<[u64]>,
+///     notes: Option<Root<ShmString>>,
+/// }
+///
+/// # fn main() -> shmem_core::Result<()> {
+/// let segment = Segment::anonymous().size(1 << 20).create()?;
+/// let roots = Roots::open_or_create(&segment)?;
+/// roots.stock.lock()?.view().insert("tea", 12)?;
+/// let order = roots.next.fetch_add(1, Ordering::Relaxed);
+/// roots.orders[0].lock()?.view().push(order)?;
+/// assert_eq!((order, &roots.limits[..], roots.notes.is_none()), (1000, &[0, 10, 20][..], true));
+/// assert_eq!(Roots::NAMES, ["shop/stock", "shop/next order", "shop/orders", "shop/limits", "shop/notes"]);
+/// # Ok(())
+/// # }
+/// ```
+#[proc_macro_derive(ShmRoots, attributes(shm))]
+pub fn derive_roots(input: TokenStream) -> TokenStream {
+    roots::derive(parse_macro_input!(input as DeriveInput)).into()
 }

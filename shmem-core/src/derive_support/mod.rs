@@ -17,6 +17,7 @@ use crate::layout::{ConstArg, Init, ShmSafe};
 use crate::mapping::registry;
 use std::mem::ManuallyDrop;
 
+pub use crate::segment::roots;
 pub use core;
 
 /// Access to the segment that `at` stands in; detached if it stands in none.

@@ -3,6 +3,7 @@
 //! walked ([`Visitor`]).
 
 mod array;
+mod default;
 #[cfg(test)]
 mod derived_tests;
 mod drop;
@@ -19,6 +20,7 @@ mod type_info;
 mod visit;
 
 pub use array::ArrayMut;
+pub use default::ShmDefault;
 pub use drop::ShmDrop;
 pub use fingerprint::Fingerprint;
 pub(crate) use fingerprint::{from_halves, halves};

@@ -12,7 +12,7 @@ macro_rules! tuple {
     ($($name:ident, $init:ident, $n:literal: $($param:ident $by:ident $i:tt),+;)*) => { $(
         #[doc = concat!("The twin of a tuple of ", $n, ", in order. It has the same fields: `.0`, `.1` …")]
         #[derive(ShmSafe, Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[shm(hash)]
+        #[shm(hash, default)]
         #[repr(C)]
         pub struct $name<$($param),+>($(pub $param),+);
 

@@ -292,9 +292,7 @@ impl Segment {
     /// # Errors
     /// [`NameError::TypeMismatch`], [`NameError::InvalidName`].
     pub fn find_slice<T: ShmSafe + Sync>(&self, name: &str) -> Result<Option<Root<[T]>>> {
-        let found = self.inner.directory.find::<T>(&Key::named(name)?, Shape::Slice(None))?;
-        // SAFETY: the directory found the object to be of type `T` and pinned it for this handle.
-        Ok(found.map(|pinned| unsafe { Root::slice(&self.inner, pinned) }))
+        self.find_many(&Key::named(name)?, None)
     }
 
     /// The slice called `name`, which must have `n` elements; built if it is not there.
@@ -354,13 +352,20 @@ impl Segment {
     }
 
     #[inline(always)]
-    fn find_one<T: ShmSafe>(&self, key: &Key<'_>) -> Result<Option<Root<T>>> {
+    pub(super) fn find_one<T: ShmSafe>(&self, key: &Key<'_>) -> Result<Option<Root<T>>> {
         let found = self.inner.directory.find::<T>(key, Shape::One)?;
         // SAFETY: the directory found the object to be one `T` and pinned it for this handle.
         Ok(found.map(|pinned| unsafe { Root::one(&self.inner, pinned) }))
     }
 
-    fn construct_one<T: ShmSafe>(
+    /// A slice of `n` values, or of any number.
+    pub(super) fn find_many<T: ShmSafe>(&self, key: &Key<'_>, n: Option<u64>) -> Result<Option<Root<[T]>>> {
+        let found = self.inner.directory.find::<T>(key, Shape::Slice(n))?;
+        // SAFETY: the directory found the object to be of type `T` and pinned it for this handle.
+        Ok(found.map(|pinned| unsafe { Root::slice(&self.inner, pinned) }))
+    }
+
+    pub(super) fn construct_one<T: ShmSafe>(
         &self,
         key: &Key<'_>,
         exclusive: bool,
@@ -373,7 +378,7 @@ impl Segment {
         Ok((unsafe { Root::one(&self.inner, pinned) }, built))
     }
 
-    fn construct_many<T: ShmSafe, I: Init<T>>(
+    pub(super) fn construct_many<T: ShmSafe, I: Init<T>>(
         &self,
         key: &Key<'_>,
         n: usize,
@@ -511,7 +516,7 @@ impl std::fmt::Debug for Segment {
 
 /// What the unique object of `T` is called: its name and path, not its layout, so that a type with another layout is
 /// found to differ.
-fn unique_name<T: ShmSafe>() -> String {
+pub(super) fn unique_name<T: ShmSafe>() -> String {
     let info = T::type_info();
     match info.origin {
         crate::layout::Origin::Module(path) => format!("{path}::{info}"),

@@ -6,6 +6,8 @@ mod fork;
 mod handle;
 mod inner;
 mod read_only;
+#[doc(hidden)]
+pub mod roots;
 #[cfg(test)]
 mod tests;
 

@@ -6,7 +6,7 @@ use super::raw::{Acquired, Patience, RawLock};
 use crate::access::{Access, undo_log_in_force};
 use crate::error::{Corrupt, Error, LockError, Result};
 use crate::layout::init::{Init, replace};
-use crate::layout::{GenericArg, Interior, Kind, Origin, Reach, ShmSafe, TypeInfo, Visitor};
+use crate::layout::{GenericArg, Interior, Kind, Origin, Reach, ShmDefault, ShmSafe, TypeInfo, Visitor};
 use crate::mapping::registry;
 use crate::participant::{Participants, SlotHandle, TaggedSlot, current_owner};
 use crate::sys::clock::Deadline;
@@ -235,6 +235,13 @@ unsafe impl<T: ShmSafe, I: Init<T>> Init<ShmMutex<T>> for MutexInit<T, I> {
             (&raw mut (*slot).lock).write(RawLock::new());
         }
         Ok(())
+    }
+}
+
+impl<T: ShmDefault> ShmDefault for ShmMutex<T> {
+    /// A free mutex around the value's own default.
+    fn shm_default() -> impl Init<Self> {
+        ShmMutex::new(T::shm_default())
     }
 }
 

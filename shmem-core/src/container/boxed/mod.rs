@@ -13,7 +13,7 @@ use crate::access::Access;
 use crate::error::{Error, Result};
 use crate::layout::init::Init;
 use crate::layout::mirror::{Mirror, MirrorType};
-use crate::layout::{Reach, ShmHash, ShmHasher, ShmSafe, TypeInfo, Visitor, any_lock_held};
+use crate::layout::{Reach, ShmDefault, ShmHash, ShmHasher, ShmSafe, TypeInfo, Visitor, any_lock_held};
 use crate::ptr::OffsetPtr;
 use std::borrow::Borrow;
 use std::cmp;
@@ -140,6 +140,13 @@ unsafe impl<T: ShmSafe, I: Init<T>> Init<ShmBox<T>> for BoxInit<T, I> {
         // SAFETY: the slot is, or will be, in the block's segment.
         unsafe { OffsetPtr::store(&raw mut (*slot).ptr, stored(block)) };
         Ok(())
+    }
+}
+
+impl<T: ShmDefault> ShmDefault for ShmBox<T> {
+    /// A box of the value's own default.
+    fn shm_default() -> impl Init<Self> {
+        ShmBox::new(T::shm_default())
     }
 }
 

@@ -9,7 +9,7 @@ use crate::container::vec::{ShmVec, VecIterMut, store};
 use crate::error::Result;
 use crate::layout::init::{FromIter, Init, Partial, replace};
 use crate::layout::mirror::{Mirror, MirrorType};
-use crate::layout::{Reach, ShmHash, ShmHasher, ShmSafe, TypeInfo, Visitor, relocate_many};
+use crate::layout::{Reach, ShmDefault, ShmHash, ShmHasher, ShmSafe, TypeInfo, Visitor, relocate_many};
 use crate::ptr::OffsetPtr;
 use std::borrow::Borrow;
 use std::cmp;
@@ -204,6 +204,24 @@ unsafe impl<T: ShmSafe + Copy> Init<ShmBoxSlice<T>> for &ShmBoxSlice<T> {
     unsafe fn init(self, slot: *mut ShmBoxSlice<T>, access: Access<'_>) -> Result<()> {
         // SAFETY: by the caller.
         unsafe { self.as_slice().init(slot, access) }
+    }
+}
+
+struct Empty;
+
+// SAFETY: 1: no values. 2: it cannot fail. 3: only the slot.
+unsafe impl<T: ShmSafe> Init<ShmBoxSlice<T>> for Empty {
+    unsafe fn init(self, slot: *mut ShmBoxSlice<T>, _: Access<'_>) -> Result<()> {
+        // SAFETY: the slot is valid for writes; there is no block.
+        unsafe { publish(slot, NonNull::dangling(), 0) };
+        Ok(())
+    }
+}
+
+impl<T: ShmSafe> ShmDefault for ShmBoxSlice<T> {
+    /// Empty.
+    fn shm_default() -> impl Init<Self> {
+        Empty
     }
 }
 

@@ -8,7 +8,7 @@ use crate::access::Access;
 use crate::error::Result;
 use crate::layout::init::{FromIter, Init, from_iter};
 use crate::layout::mirror::{Mirror, MirrorIter, MirrorType};
-use crate::layout::{ShmHash, ShmSafe};
+use crate::layout::{ShmDefault, ShmHash, ShmSafe};
 use crate::ptr::OffsetPtr;
 use std::collections::{HashMap, HashSet, hash_map, hash_set};
 use std::fmt;
@@ -55,6 +55,14 @@ unsafe impl<K: ShmSafe, V: ShmSafe> Init<ShmHashMap<K, V>> for EmptyHashMap<K, V
         // SAFETY: the slot is valid for writes; the table lies in the segment it is built for.
         unsafe { OffsetPtr::store(&raw mut (*slot).table, table) };
         Ok(())
+    }
+}
+
+impl<K: ShmSafe, V: ShmSafe> ShmDefault for ShmHashMap<K, V> {
+    /// Empty.
+    #[inline]
+    fn shm_default() -> impl Init<Self> {
+        ShmHashMap::new()
     }
 }
 
@@ -142,6 +150,14 @@ unsafe impl<K: ShmSafe> Init<ShmHashSet<K>> for EmptyHashSet<K> {
     unsafe fn init(self, slot: *mut ShmHashSet<K>, access: Access<'_>) -> Result<()> {
         // SAFETY: as the caller says; the set is transparent.
         unsafe { self.0.init(slot.cast(), access) }
+    }
+}
+
+impl<K: ShmSafe> ShmDefault for ShmHashSet<K> {
+    /// Empty.
+    #[inline]
+    fn shm_default() -> impl Init<Self> {
+        ShmHashSet::new()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::access::Access;
 use crate::error::Result;
 use crate::layout::init::Init;
 use crate::layout::mirror::{Mirror, MirrorType};
-use crate::layout::{Reach, ShmHash, ShmHasher, ShmSafe, TypeInfo, Visitor};
+use crate::layout::{Reach, ShmDefault, ShmHash, ShmHasher, ShmSafe, TypeInfo, Visitor};
 use crate::primitive::Ordering;
 use std::cmp;
 use std::fmt;
@@ -154,6 +154,14 @@ unsafe impl<T: ShmSafe> Init<ShmOption<T>> for NoneInit<T> {
         // SAFETY: the slot is valid for writes.
         unsafe { set_tag(slot, NONE) };
         Ok(())
+    }
+}
+
+impl<T: ShmSafe> ShmDefault for ShmOption<T> {
+    /// None.
+    #[inline]
+    fn shm_default() -> impl Init<Self> {
+        ShmOption::none()
     }
 }
 

@@ -5,9 +5,9 @@
 use super::{EMPTY, INLINE, INLINE_TAG, ShmString, StringMut, TAG_AT, store};
 use crate::access::Access;
 use crate::error::Result;
-use crate::layout::ShmSafe;
 use crate::layout::init::{FromIter, Init};
 use crate::layout::mirror::{Mirror, MirrorType};
+use crate::layout::{ShmDefault, ShmSafe};
 use crate::ptr::OffsetPtr;
 use std::borrow::Cow;
 use std::mem::ManuallyDrop;
@@ -75,6 +75,13 @@ unsafe impl Init<ShmString> for EmptyString {
     unsafe fn init(self, slot: *mut ShmString, access: Access<'_>) -> Result<()> {
         // SAFETY: by the caller.
         unsafe { build(slot, access, |string| string.reserve(self.capacity)) }
+    }
+}
+
+impl ShmDefault for ShmString {
+    /// Empty.
+    fn shm_default() -> impl Init<Self> {
+        ShmString::new()
     }
 }
 

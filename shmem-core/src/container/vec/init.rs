@@ -5,9 +5,9 @@
 use super::{ShmVec, VecMut, store};
 use crate::access::Access;
 use crate::error::Result;
-use crate::layout::ShmSafe;
 use crate::layout::init::{FromIter, Init, from_iter};
 use crate::layout::mirror::{Mirror, MirrorIter, MirrorType};
+use crate::layout::{ShmDefault, ShmSafe};
 use crate::ptr::OffsetPtr;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -107,6 +107,14 @@ unsafe impl<T: ShmSafe> Init<ShmVec<T>> for EmptyVec<T> {
         }
         // SAFETY: by the caller.
         unsafe { build(slot, access, |vec| vec.reserve_exact(self.capacity)) }
+    }
+}
+
+impl<T: ShmSafe> ShmDefault for ShmVec<T> {
+    /// Empty.
+    #[inline]
+    fn shm_default() -> impl Init<Self> {
+        ShmVec::new()
     }
 }
 

@@ -896,13 +896,19 @@ impl Directory {
 
     /// Unlinks the object called `key`; whether it was there. It goes when nobody holds it any more.
     pub(crate) fn destroy<T: ShmSafe>(&self, key: &Key<'_>) -> Result<bool> {
+        self.destroy_if::<T>(key, |_| true)
+    }
+
+    /// As [`destroy`](Self::destroy), if the number of the object that has the name now is the one `wanted`. (While the
+    /// caller pins an object, its number is no other's.)
+    pub(crate) fn destroy_if<T: ShmSafe>(&self, key: &Key<'_>, wanted: impl Fn(u32) -> bool) -> Result<bool> {
         let hash = key.hash(self.context.hash_seed());
         let (number, entry, life) = loop {
             let lock = self.lock()?;
             let Some((number, entry, state)) = self.lookup_locked(&lock, key, hash)? else {
                 return Ok(false);
             };
-            if state.is(Phase::Reserved) {
+            if state.is(Phase::Reserved) || !wanted(number) {
                 // Under construction: not there yet.
                 return Ok(false);
             }
