@@ -1,4 +1,4 @@
-//! Nested types, their views, and methods on views.
+//! Nested types, their views, methods on views, and a group of roots.
 //!
 //! ```text
 //! order_book [ORDERS]
@@ -9,11 +9,12 @@
 //!
 //! Offer i (from 0) is of owner i mod 3, at the price 100 + 37 i mod 50, for 1 + 7919 i mod 20 pieces.
 
-use shmem_core::{Result, Segment, ShmHashMap, ShmMutex, ShmSafe, ShmString, ShmVec};
+use shmem_core::{Result, Root, Segment, ShmHashMap, ShmMutex, ShmRoots, ShmSafe, ShmString, ShmVec};
 use shmem_examples::workers::{Task, Workers, complain};
 use shmem_examples::{FAILED, USAGE, number};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const OWNERS: [&str; 3] = ["Ada", "Edsger", "Grace"];
 /// The buyer asks for this much at a time.
@@ -110,14 +111,24 @@ impl BookMut<'_> {
     }
 }
 
+/// What the processes find each other by: a field is a root, called as the field.
+#[derive(ShmRoots)]
+struct Roots {
+    #[shm(init = ShmMutex::new(
+        BookInit { symbol: "SHM", levels: ShmHashMap::new(), next_id: 0, done: ShmVec::new() }
+    ))]
+    book: Root<ShmMutex<Book>>,
+    /// How many orders there will be.
+    orders: Root<AtomicU64>,
+}
+
 fn offer(i: u64) -> (&'static str, u64, u64) {
     (OWNERS[i as usize % 3], 100 + 37 * i % 50, 1 + 7919 * i % 20)
 }
 
 fn play(task: &Task) -> Result<(), Box<dyn std::error::Error>> {
-    let segment = task.segment()?;
-    let book = segment.find::<ShmMutex<Book>>("book")?.ok_or("there is no book")?;
-    let orders = *segment.find::<u64>("orders")?.ok_or("nobody said how many orders")?;
+    let Roots { book, orders } = Roots::open(&task.segment()?)?;
+    let orders = orders.load(Ordering::Relaxed);
     match &*task.role {
         "seller" => {
             for i in 0..orders {
@@ -141,9 +152,8 @@ fn play(task: &Task) -> Result<(), Box<dyn std::error::Error>> {
 
 fn run(orders: u64) -> Result<(), Box<dyn std::error::Error>> {
     let segment = Segment::anonymous().size(1 << 30).create()?;
-    segment.construct::<u64>("orders", orders)?;
-    let empty = BookInit { symbol: "SHM", levels: ShmHashMap::new(), next_id: 0, done: ShmVec::new() };
-    let book = segment.construct::<ShmMutex<Book>>("book", ShmMutex::new(empty))?;
+    let roots = Roots::create(&segment)?;
+    roots.orders.store(orders, Ordering::Relaxed);
 
     let mut workers = Workers::start(&segment, "seller", 1)?;
     workers.add(&segment, "buyer", 1)?;
@@ -152,7 +162,7 @@ fn run(orders: u64) -> Result<(), Box<dyn std::error::Error>> {
         return Err(failures.join("; ").into());
     }
 
-    let book = book.lock()?;
+    let book = roots.book.lock()?;
     let sum = |value: fn(&Order) -> u64| book.done.iter().map(value).sum::<u64>();
     println!(
         "{}: {} orders, {} pieces sold for {}, {} prices left",

@@ -63,13 +63,16 @@
 //! - **A process may die at any instant.** Containers are as before or as after the operation; a lock it held is
 //!   *poisoned* for the next one to see ([`LockError::Poisoned`]); names it was constructing do not exist.
 //!
+//! A program that has several roots declares them as the fields of a struct: with `#[derive(ShmRoots)]`,
+//! `Roots::open_or_create(&bank)?` opens them all, each typed and named by its field. See [`ShmRoots`].
+//!
 //! # Contents
 //! | for | see |
 //! |---|---|
 //! | segments | [`Segment`], [`SegmentBuilder`], [`ReadOnlySegment`], [`RemoveOnDrop`] |
-//! | objects in them | [`Root`], [`Owned`], [`ReadRoot`], [`ObjectInfo`] |
+//! | objects in them | [`Root`], [`Owned`], [`ReadRoot`], [`ObjectInfo`]; the derive [`ShmRoots`] for all of a program's |
 //! | your own types | the derive and trait [`ShmSafe`](trait@ShmSafe), [`ShmDrop`], [`ShmHash`], [`ShmPod`] |
-//! | building | [`Init`], module [`init`] |
+//! | building | [`Init`], [`ShmDefault`], module [`init`] |
 //! | containers | [`ShmVec`], [`ShmString`], [`ShmHashMap`], [`ShmHashSet`], [`ShmBox`], [`ShmBoxSlice`], [`ShmOption`] |
 //! | locks | [`ShmMutex`] |
 //! | errors | [`enum@Error`] and its families [`OpenError`], [`NameError`], [`AllocError`], [`LockError`], [`Corrupt`] |

@@ -195,7 +195,7 @@ fn expanded(input: DeriveInput) -> proc_macro2::TokenStream {
 ///
 /// - `Root<T>`: one value, first `T`'s `ShmDefault` or what `init` says;
 /// - `Root<[T]>`, with `len`: a slice;
-/// - `Option<Root<T>>` or `Option<Root<[T]>>`: found if it is there, and never constructed.
+/// - `Option<Root<T>>` or `Option<Root<[T]>>`: found if it is there, also by `create`, and never constructed.
 ///
 /// For a struct `Roots` it writes, with the visibility of `Roots`:
 ///

@@ -1,8 +1,8 @@
 //! Groups of roots (`#[derive(ShmRoots)]`): one process, several that open one group at once, and one that dies.
 
 use shmem_core::{
-    AllocError, Error, Init, NameError, Result, Root, Segment, ShmHashMap, ShmMutex, ShmRoots, ShmSafe,
-    ShmString, ShmVec, init,
+    AllocError, Error, Init, MAX_OBJECT_NAME, NameError, Result, Root, Segment, ShmHashMap, ShmMutex,
+    ShmRoots, ShmSafe, ShmString, ShmVec, init,
 };
 use shmem_tests::*;
 use std::cell::Cell;
@@ -471,4 +471,29 @@ fn groups_may_share_roots() {
     assert_eq!(One::destroy(&segment).unwrap(), 1);
     assert_eq!(Other::destroy(&segment).unwrap(), 1);
     assert_eq!(*other.own, 0);
+}
+
+/// The derive knows the directory's limit.
+#[test]
+fn a_name_may_have_1024_bytes() {
+    #[derive(ShmRoots)]
+    #[shm(
+        prefix = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\
+              aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\
+              aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\
+              aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\
+              aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\
+              aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\
+              aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\
+              aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\
+              aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\
+              aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+    )]
+    struct Longest {
+        last: Root<u64>,
+    }
+    assert_eq!((MAX_OBJECT_NAME, Longest::NAMES[0].len()), (1024, 1024));
+    let segment = segment();
+    assert_eq!(*Longest::create(&segment).unwrap().last, 0);
+    assert_eq!(*segment.find::<u64>(Longest::NAMES[0]).unwrap().unwrap(), 0);
 }
