@@ -60,9 +60,49 @@ struct Generic<T, const N: i32> {
 #[shm(unsafe(name = "com.example.Renamed"))]
 struct Renamed(u16, char);
 
+/// An enum that is a number; public, so its identity is its shape.
+#[derive(ShmSafe)]
+#[repr(i8)]
+pub enum Side {
+    /// -3
+    Buy = -3,
+    /// -2
+    Sell,
+}
+
+/// An enum with data; private, so its identity is its module too. It recurs.
+#[derive(ShmSafe)]
+#[repr(C, u16)]
+enum Event<T> {
+    Nothing,
+    #[shm(rename = "text")]
+    Message(ShmString, T),
+    Trade {
+        side: Side,
+        #[shm(rename = "price")]
+        at: f64,
+        then: ShmOption<ShmBox<Event<u8>>>,
+    },
+}
+
+/// An ordinary type, whose twin is shared.
+#[derive(ShmSafe)]
+#[shm(mirror = ShmOrder)]
+pub struct Order {
+    /// A tuple.
+    pub fills: Vec<(u64, f64)>,
+    /// Not stored.
+    #[shm(skip)]
+    pub cache: Vec<u8>,
+    /// Itself.
+    pub next: Option<Box<Order>>,
+}
+
 #[derive(ShmSafe)]
 #[repr(C)]
 struct All {
+    events: ShmVec<Event<i64>>,
+    order: ShmOrder,
     points: ShmHashMap<u64, Point>,
     accounts: ShmMutex<ShmHashMap<ShmString, Account>>,
     tree: Tree,
@@ -109,8 +149,20 @@ fn an_independent_reader_computes_the_same_fingerprints() -> Result<()> {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(text.lines().count(), stored.len());
-    for name in ["All", "Account", "Tree", "Forest", "Generic", "com.example.Renamed", "ShmHashMap", "Point"]
-    {
+    for name in [
+        "All",
+        "Account",
+        "Tree",
+        "Forest",
+        "Generic",
+        "com.example.Renamed",
+        "ShmHashMap",
+        "Point",
+        "Side",
+        "Event",
+        "ShmOrder",
+        "ShmTuple2",
+    ] {
         assert!(text.lines().any(|line| line.split(' ').nth(1) == Some(name)), "no {name} in\n{text}");
     }
     Ok(())
@@ -131,6 +183,9 @@ fn golden_fingerprints() {
         ("Tree", Fingerprint::of::<Tree>()),
         ("Generic<u8, -3>", Fingerprint::of::<Generic<u8, -3>>()),
         ("Renamed", Fingerprint::of::<Renamed>()),
+        ("Side", Fingerprint::of::<Side>()),
+        ("Event<i64>", Fingerprint::of::<Event<i64>>()),
+        ("ShmOrder", Fingerprint::of::<ShmOrder>()),
     ]);
     let text: String = found.iter().map(|(name, fingerprint)| format!("{name} = {fingerprint}\n")).collect();
     assert_eq!(text, GOLDEN);
@@ -138,13 +193,16 @@ fn golden_fingerprints() {
 
 const GOLDEN: &str = "\
 Account = a2071c01c97cc68bddd423dd4dfd95d9
+Event<i64> = d1d0380d40a9ca322bfd55330983b1f4
 Generic<u8, -3> = eab2995d3c90680e152871e72fd99b29
 Point = 3eeace70769a1251fa35ef6b05255d0c
 Renamed = 40f6a423a643cd62a44d93cb0d97ff8a
 ShmHashMap<u64, ShmString> = 424d8fe660bbba7138da1f94e48d4c34
 ShmMutex<u64> = 8d07ba7969a7676e41f0947604629afb
+ShmOrder = 6a1e2bd88d9fba6e6ac30a3aff24ba8b
 ShmString = efe6d11c8aeeb86c0dfe7877f2f03c45
 ShmVec<i64> = 896338ebf31854308d96317f47a0bb46
+Side = fc6630b8c32cb08a6d8ce236f0af0f0c
 Tree = 069cc2ac31d1a35bec6824b5e6822e58
 [u8; 3] = 80b4f9ed6e9e68f5d98ca300c2751fc3
 u64 = 58acd24499b090c3a34204eabf7f6fb0
