@@ -511,7 +511,7 @@ impl std::fmt::Debug for Segment {
 
 /// What the unique object of `T` is called: its name and path, not its layout, so that a type with another layout is
 /// found to differ.
-fn unique_name<T: ShmSafe>() -> String {
+pub(super) fn unique_name<T: ShmSafe>() -> String {
     let info = T::type_info();
     match info.origin {
         crate::layout::Origin::Module(path) => format!("{path}::{info}"),
