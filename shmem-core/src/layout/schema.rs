@@ -454,7 +454,7 @@ impl Compare<'_> {
                 format!("version {}", expected.version),
             );
             // The library's own types have versions too, but no program knows two of them.
-            let versions = (origin != 0).then(|| Versions {
+            let versions = (origin != 0).then_some(Versions {
                 type_name: stored_name,
                 stored: record.version,
                 expected: expected.version,

@@ -40,7 +40,7 @@ impl Segment {
     ///
     /// # Examples
     /// ```
-    /// use shmem_core::{Segment, ShmMutex, ShmSafe, ShmString, ShmVec, init};
+    /// use shmem_core::{Segment, ShmSafe, ShmString};
     ///
     /// /// What older programs stored.
     /// mod v1 {
@@ -54,7 +54,7 @@ impl Segment {
     ///     }
     /// }
     ///
-    /// #[derive(ShmSafe)]
+    /// #[derive(ShmSafe, Debug)]
     /// #[repr(C)]
     /// #[shm(version = 2)]
     /// pub struct Account {

@@ -91,7 +91,7 @@ fn patiently<T: Object + ?Sized>(migrate: impl Fn() -> Result<Root<T>>) -> Root<
     for _ in 0..500 {
         match migrate() {
             Err(Error::Name(e)) if matches!(*e, NameError::InUse { .. }) => {}
-            result => return result.map_err(|e| e.to_string()).ok().expect("nothing else is in the way"),
+            result => return result.unwrap_or_else(|e| panic!("{e}")),
         }
     }
     panic!("it is held for ever");
