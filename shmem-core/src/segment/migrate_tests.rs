@@ -1,6 +1,7 @@
 //! Migrations in one process: every outcome, races of threads, deaths behind each step, memory that runs out.
 
-use super::directory::{Step, die_at};
+use super::directory::test_support::is_moving;
+use super::directory::{Step, at};
 use super::tests::{Account, segment, sound, unique};
 use super::*;
 use crate::error::{Error, NameError, Result};
@@ -384,6 +385,92 @@ fn slices_and_unique_objects() {
     sound(&s);
 }
 
+#[test]
+fn the_old_name_counts_wherever_the_new_one_stands_in_the_index() {
+    let s = prepared();
+    drop(s.construct::<u64>("before", 1).unwrap());
+    drop(s.construct::<v1::Notes>("notes", old(7)).unwrap());
+    // The new object gets the entry before the old one's ...
+    assert!(s.destroy::<u64>("before").unwrap());
+    for fails in [true, false] {
+        let new = s.migrate_with::<v1::Notes, v2::Notes>("notes", |old, slot| {
+            // ... and when the index grows, names are entered in the order of entries.
+            for i in 0..40 {
+                drop(s.construct::<u64>(&format!("{fails} {i}"), i)?);
+            }
+            assert!(matches!(name_error(s.find::<v1::Notes>("notes")), NameError::Recursive { .. }));
+            assert!(matches!(name_error(s.destroy::<v1::Notes>("notes")), NameError::Recursive { .. }));
+            sound(&s);
+            if fails { Err(Error::init("no")) } else { slot.fill(up(old)) }
+        });
+        assert_eq!(new.is_err(), fails);
+        assert_eq!(s.find::<v1::Notes>("notes").is_err(), !fails);
+        sound(&s);
+    }
+    is_new(&s.find::<v2::Notes>("notes").unwrap().unwrap(), 7);
+}
+
+#[test]
+fn a_pin_between_the_two_looks_is_seen() {
+    let s = prepared();
+    drop(s.construct::<v1::Notes>("notes", old(7)).unwrap());
+    let (other, held) = (s.clone(), std::rc::Rc::new(std::cell::Cell::new(None)));
+    let keep = held.clone();
+    at(Step::Unpinned, move || keep.set(other.find::<v1::Notes>("notes").unwrap()));
+    let e = name_error(s.migrate::<v1::Notes, v2::Notes, _>("notes", up));
+    assert!(matches!(e, NameError::InUse { holders: 1.., .. }));
+    assert_eq!(held.take().expect("it was found").id, 7);
+    is_new(&patiently(|| s.migrate::<v1::Notes, v2::Notes, _>("notes", up)), 7);
+    sound(&s);
+}
+
+#[test]
+fn who_meets_an_object_that_is_then_converted_waits_for_what_becomes_of_it() {
+    for fails in [false, true] {
+        let s = prepared();
+        drop(s.construct::<v1::Notes>("notes", old(7)).unwrap());
+        let (migrator, (tell, told)) = (s.clone(), std::sync::mpsc::channel());
+        at(Step::Met, move || {
+            std::thread::spawn(move || {
+                let new = migrator.migrate_with::<v1::Notes, v2::Notes>("notes", |old, slot| {
+                    tell.send(()).unwrap();
+                    std::thread::sleep(std::time::Duration::from_millis(30));
+                    if fails { Err(Error::init("no")) } else { slot.fill(up(old)) }
+                });
+                assert_eq!(new.is_err(), fails);
+            });
+            told.recv().unwrap();
+        });
+        // It asks for the new type, so the quick look-up leaves it to the thorough one.
+        match s.find::<v2::Notes>("notes") {
+            Ok(new) => is_new(&new.expect("never none"), 7),
+            Err(e) => assert!(fails && e.to_string().contains("version"), "{e}"),
+        }
+        sound(&s);
+    }
+}
+
+#[test]
+fn readers_are_sent_to_the_lock_while_the_name_passes_on() {
+    let s = prepared();
+    for (step, moving) in [
+        (Step::Built, false),
+        (Step::Committed, true),
+        (Step::Unlinked, true),
+        (Step::Removed, false),
+        (Step::Settled, false),
+    ] {
+        drop(s.construct::<v1::Notes>("notes", old(7)).unwrap());
+        let (other, came) = (s.clone(), std::rc::Rc::new(std::cell::Cell::new(false)));
+        let come = came.clone();
+        at(step, move || come.set(is_moving(&other.inner.directory) == moving));
+        is_new(&s.migrate::<v1::Notes, v2::Notes, _>("notes", up).unwrap(), 7);
+        assert!(came.get(), "{step:?}");
+        assert!(s.destroy::<v2::Notes>("notes").unwrap());
+    }
+    sound(&s);
+}
+
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
 #[derive(ShmSafe)]
@@ -480,7 +567,7 @@ fn nothing_that_is_done_meanwhile_is_lost() {
     let (mut migrated, mut refused) = (0, 0);
     let added: u64 = std::thread::scope(|scope| {
         let visitors = [&s, &s, &other].map(|s| scope.spawn(move || visit(s, done)));
-        for _ in 0..400 {
+        for _ in 0..120 {
             let to_signed = s.migrate_with::<ShmMutex<u64>, ShmMutex<i64>>("counter", |old, slot| {
                 let n = *old.lock()? as i64;
                 std::thread::yield_now();
@@ -557,7 +644,8 @@ fn die_behind(s: &Segment, step: Step) {
     // SAFETY: the child migrates and exits.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
-        die_at(step);
+        // SAFETY: ends the child, as a kill does.
+        at(step, || unsafe { libc::_exit(0) });
         // Whichever of both it is.
         let _ = s.migrate::<v1::Notes, v2::Notes, _>("notes", up);
         let _ = s.migrate::<v1::Plain, v2::Plain, _>("notes", |old| v2::Plain { wide_id: old.id.into() });

@@ -188,6 +188,7 @@ impl Directory {
         if entry.is_pinned() {
             return Ok(None);
         }
+        step(Step::Unpinned);
         entry.constructor.store(lock.slot.owner().0, Ordering::Relaxed);
         let marked = state.by(Phase::Converting, process);
         // CRASH mark: recovery of this process takes the mark back.
@@ -253,11 +254,15 @@ impl Directory {
     }
 }
 
-/// Deaths staged between the steps of a migration.
+/// What a test lets happen between the steps of a migration.
 pub(super) mod staged {
-    /// Behind which step.
+    /// A step that was just made.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub(crate) enum Step {
+        /// A look-up met a live entry, and is about to pin it.
+        Met,
+        /// The old entry was found unpinned, and is about to be marked.
+        Unpinned,
         Marked,
         Reserved,
         Built,
@@ -269,25 +274,27 @@ pub(super) mod staged {
 
     #[cfg(not(test))]
     #[inline(always)]
-    pub(super) fn step(_: Step) {}
+    pub(in super::super) fn step(_: Step) {}
+
+    #[cfg(test)]
+    type Action = (Step, Box<dyn FnOnce()>);
 
     #[cfg(test)]
     thread_local! {
-        static LAST: std::cell::Cell<Option<Step>> = const { std::cell::Cell::new(None) };
+        static NEXT: std::cell::Cell<Option<Action>> = const { std::cell::Cell::new(None) };
     }
 
-    /// Dies, as a process that is killed, if `step` is where it is to.
     #[cfg(test)]
-    pub(super) fn step(step: Step) {
-        if LAST.get() == Some(step) {
-            // SAFETY: ends the process, a child of the test's.
-            unsafe { libc::_exit(0) };
+    pub(in super::super) fn step(step: Step) {
+        match NEXT.take() {
+            Some((at, action)) if at == step => action(),
+            other => NEXT.set(other),
         }
     }
 
-    /// Lets this process, a child of the test's, die behind a step.
+    /// Lets this thread do something when it next comes behind `step`.
     #[cfg(test)]
-    pub(crate) fn die_at(step: Step) {
-        LAST.set(Some(step));
+    pub(crate) fn at(step: Step, action: impl FnOnce() + 'static) {
+        NEXT.set(Some((step, Box::new(action))));
     }
 }

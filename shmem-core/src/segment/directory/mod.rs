@@ -375,6 +375,7 @@ impl Directory {
                     converting |= state.is(Phase::Converting);
                     return None;
                 }
+                migrate::staged::step(migrate::staged::Step::Met);
                 let wanted = || entry.state().is(Phase::Live) && self.is_named(entry, key, hash);
                 match self.pin(number, entry, wanted) {
                     Pin::Held => Some(Ok(number)),
@@ -1251,7 +1252,7 @@ pub(crate) fn directory_header_layout() -> crate::format_test::StoredLayout {
 #[cfg(test)]
 pub(crate) use {
     entry::entry_layout,
-    migrate::staged::{Step, die_at},
+    migrate::staged::{Step, at},
     schema_store::schema_head_layout,
 };
 
@@ -1262,6 +1263,11 @@ pub(super) mod test_support {
     /// Leaves the index as a process does that dies while it moves slots.
     pub(crate) fn die_moving(directory: &Directory) {
         directory.header().sequence.fetch_or(1, Ordering::SeqCst);
+    }
+
+    /// Whether readers are sent to the lock.
+    pub(crate) fn is_moving(directory: &Directory) -> bool {
+        directory.header().sequence.load(Ordering::SeqCst) & 1 != 0
     }
 
     /// A thread between letting go of an object and looking whether it was the last to hold it.
