@@ -349,7 +349,7 @@ fn a_kill_anywhere_leaves_one_of_both() {
         worker.kill();
         // Whoever comes first may recover by itself, or be told to.
         if kill % 2 == 0 {
-            assert_eq!(segment.recover(), 1);
+            segment.recover();
         }
         seen[version(&segment) as usize - 1] += 1;
         segment.recover();

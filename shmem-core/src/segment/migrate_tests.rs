@@ -1,6 +1,6 @@
 //! Migrations in one process: every outcome, races of threads, deaths behind each step, memory that runs out.
 
-use super::directory::test_support::is_moving;
+use super::directory::test_support::{converted_by, is_moving};
 use super::directory::{Step, at};
 use super::tests::{Account, segment, sound, unique};
 use super::*;
@@ -388,10 +388,11 @@ fn slices_and_unique_objects() {
 #[test]
 fn the_old_name_counts_wherever_the_new_one_stands_in_the_index() {
     let s = prepared();
-    drop(s.construct::<u64>("before", 1).unwrap());
+    let before = ["one", "two", "three"];
+    before.iter().for_each(|name| drop(s.construct::<u64>(name, 1).unwrap()));
     drop(s.construct::<v1::Notes>("notes", old(7)).unwrap());
-    // The new object gets the entry before the old one's ...
-    assert!(s.destroy::<u64>("before").unwrap());
+    // The new object gets an entry before the old one's ...
+    before.iter().for_each(|name| assert!(s.destroy::<u64>(name).unwrap()));
     for fails in [true, false] {
         let new = s.migrate_with::<v1::Notes, v2::Notes>("notes", |old, slot| {
             // ... and when the index grows, names are entered in the order of entries.
@@ -469,6 +470,22 @@ fn readers_are_sent_to_the_lock_while_the_name_passes_on() {
         assert!(s.destroy::<v2::Notes>("notes").unwrap());
     }
     sound(&s);
+}
+
+#[test]
+fn a_damaged_state_is_not_waited_for() {
+    let s = segment();
+    let own = s.inner.participants.process().unwrap();
+    for (name, agent) in [("nobody", None), ("us", Some(own)), ("no process", Some(200))] {
+        // By another thread: what this one is constructing or converting it must not ask for.
+        let construct = || s.construct::<u64>(name, 1).unwrap().number();
+        let number = std::thread::scope(|scope| scope.spawn(construct).join().unwrap());
+        converted_by(&s.inner.directory, number, agent);
+        assert!(matches!(s.find::<u64>(name), Err(Error::Corrupt(_))));
+        assert!(matches!(s.migrate::<u64, u32, _>(name, |n| *n as u32), Err(Error::Corrupt(_))));
+        assert!(matches!(s.destroy::<u64>(name), Err(Error::Corrupt(_))));
+    }
+    assert_eq!(s.check().len(), 1, "{:?}", s.check());
 }
 
 static DROPPED: AtomicU64 = AtomicU64::new(0);

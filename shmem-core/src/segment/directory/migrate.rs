@@ -51,6 +51,7 @@ enum Begun<'d> {
 
 /// A marked entry: live again if the conversion fails or panics.
 struct Mark<'d> {
+    directory: &'d Directory,
     number: u32,
     entry: &'d Entry,
     /// The state it is marked with.
@@ -64,6 +65,7 @@ impl Drop for Mark<'_> {
         if self.fork_generation == registry::fork_generation() {
             self.entry.settle(self.state.to(Phase::Live));
         }
+        self.directory.migrations.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -107,11 +109,10 @@ impl Directory {
         step(Step::Built);
         let number = new.number;
         let lock = self.lock()?;
-        let life = self.commit(&lock, old, new);
+        let (old_number, old_entry, state) = self.commit(&lock, old, new);
         drop(lock);
         step(Step::Settled);
         let held = Held(self, number);
-        let (old_number, old_entry, state) = life;
         self.reap_if_free(old_number, old_entry, Some((drop_elements::<Old>, state)));
         std::mem::forget(held);
         Ok(Pinned { number, at: first.cast(), count })
@@ -178,7 +179,7 @@ impl Directory {
 
     /// Marks a live entry, if nobody pins it.
     fn mark<'d>(
-        &self,
+        &'d self,
         lock: &Locked<'_>,
         number: u32,
         entry: &'d Entry,
@@ -193,10 +194,19 @@ impl Directory {
         let marked = state.by(Phase::Converting, process);
         // CRASH mark: recovery of this process takes the mark back.
         // SYNC pin/unlink: SeqCst: whoever pins sees the mark, or its pin is seen below.
+        // Counted before, and uncounted after (Release): who finds the mark and no count has found damage.
+        self.migrations.fetch_add(1, Ordering::Relaxed);
         if !entry.advance(state, marked) {
+            self.migrations.fetch_sub(1, Ordering::Relaxed);
             return Ok(None);
         }
-        let mark = Mark { number, entry, state: marked, fork_generation: registry::fork_generation() };
+        let mark = Mark {
+            directory: self,
+            number,
+            entry,
+            state: marked,
+            fork_generation: registry::fork_generation(),
+        };
         Ok((!entry.is_pinned()).then_some(mark))
     }
 
@@ -217,6 +227,7 @@ impl Directory {
         self.remove(hash, number);
         step(Step::Removed);
         new_entry.supersedes.store(0, Ordering::Relaxed);
+        self.migrations.fetch_sub(1, Ordering::Release);
         (number, entry, state)
     }
 

@@ -211,6 +211,8 @@ pub(crate) struct Directory {
     known_types: ArcSwap<HashSet<TypeId>>,
     /// Serialises changes of `known_types`.
     storing: Mutex<()>,
+    /// How many migrations this mapping is at.
+    migrations: AtomicU32,
     /// Chunks found to lie in live blocks, by their offsets.
     checked_chunks: [AtomicU64; CHUNKS],
     /// The index word whose table was found to lie in a live block.
@@ -231,6 +233,7 @@ impl Directory {
             pins: LocalPins::default(),
             known_types: ArcSwap::default(),
             storing: Mutex::default(),
+            migrations: AtomicU32::new(0),
             checked_chunks: Default::default(),
             checked_index: AtomicU64::new(0),
         };
@@ -452,12 +455,21 @@ impl Directory {
         let marked = state == asleep || entry.advance(state, asleep);
         let check_at = Deadline::after(CHECK_CONSTRUCTOR).ns();
         if marked && futex::wait(&entry.state, asleep.0, Some(check_at)) == Woken::TimedOut {
-            match state.agent() {
-                Some(agent) => drop(self.participants.recover_if_dead(agent)),
-                None => return Err(self.damaged(entry, "a reservation is nobody's")),
+            let recovered = state.agent().is_some_and(|agent| self.participants.recover_if_dead(agent));
+            // Asked last: an agent ends what it does before it goes.
+            if !recovered && self.is_nobodys(state) && entry.state() == asleep {
+                return Err(self.damaged(entry, "a reservation or a conversion is nobody's"));
             }
         }
         Ok(())
+    }
+
+    /// Whether the agent that the state names cannot be one.
+    fn is_nobodys(&self, state: State) -> bool {
+        let Some(agent) = state.agent() else { return true };
+        let ours = self.participants.attached_now() == Some(agent);
+        (ours && state.is(Phase::Converting) && self.migrations.load(Ordering::Acquire) == 0)
+            || self.participants.attached_pids().iter().all(|(attached, _)| *attached != agent)
     }
 
     // ---- the lock ------------------------------------------------------------------------------------
@@ -1263,6 +1275,13 @@ pub(super) mod test_support {
     /// Leaves the index as a process does that dies while it moves slots.
     pub(crate) fn die_moving(directory: &Directory) {
         directory.header().sequence.fetch_or(1, Ordering::SeqCst);
+    }
+
+    /// Damages an entry: it is being converted, by the process with the record `agent` or by nobody.
+    pub(crate) fn converted_by(directory: &Directory, number: u32, agent: Option<u32>) {
+        let entry = directory.entry(number).unwrap();
+        let live = entry.state();
+        entry.settle(agent.map_or(live.to(Phase::Converting), |agent| live.by(Phase::Converting, agent)));
     }
 
     /// Whether readers are sent to the lock.
