@@ -296,6 +296,34 @@ pub enum NameError {
         /// What was expected there.
         expected_part: String,
     },
+    /// The object holds another version of a type (of its own, or of one inside it) than this program has.
+    #[error(
+        "`{name}` holds a `{stored}` of another version: at {path}, the stored `{type_name}` is version {stored_version}, this program's is version {expected_version}; {}", version_advice(*.stored_version, *.expected_version)
+    )]
+    VersionMismatch {
+        /// The name asked for.
+        name: String,
+        /// The stored type, the whole of it.
+        stored: String,
+        /// Where the two first differ.
+        path: String,
+        /// The type that has another version there.
+        type_name: String,
+        /// Its stored version.
+        stored_version: u32,
+        /// Its version in this program.
+        expected_version: u32,
+    },
+    /// The object cannot be migrated, because it is held: by other processes, or by other handles of this one.
+    #[error(
+        "`{name}` cannot be migrated while it is held: {holders} process(es) hold it, this one among them if it has a handle to it"
+    )]
+    InUse {
+        /// The name asked for.
+        name: String,
+        /// How many processes hold it.
+        holders: u32,
+    },
     /// The object is a slice and one value was asked for, or the other way round, or the lengths differ.
     #[error("`{name}` holds {stored}, not {expected}")]
     CountMismatch {
@@ -314,12 +342,20 @@ pub enum NameError {
         /// The longest name allowed.
         max: usize,
     },
-    /// An initialiser asked for the very name it is initialising.
+    /// An initialiser asked for the very name it is initialising, or a conversion for the one it is converting.
     #[error("`{name}` was asked for inside its own initialiser")]
     Recursive {
         /// The name asked for.
         name: String,
     },
+}
+
+fn version_advice(stored: u32, expected: u32) -> &'static str {
+    if stored < expected {
+        "the stored one is older, and `Segment::migrate` brings it up to date"
+    } else {
+        "the stored one is newer: this program is the older one"
+    }
 }
 
 /// Why a lock was not acquired.

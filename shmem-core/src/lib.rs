@@ -138,7 +138,7 @@ pub use error::{AllocError, Corrupt, Error, LockError, NameError, OpenError, Res
 pub use heap::{BadFree, BadFreeHook, HeapStats, set_bad_free_hook};
 pub use layout::{
     ConstArg, Difference, Field, Fingerprint, GenericArg, Interior, Kind, Origin, Reach, StoredType,
-    TypeInfo, TypeRef, Variant, Visitor,
+    TypeInfo, TypeRef, Variant, Versions, Visitor,
 };
 pub use ptr::OffsetPtr;
 

@@ -29,7 +29,7 @@ pub use hash::{ShmHash, ShmHasher};
 pub use init::Init;
 pub use mirror::{Mirror, MirrorArray, MirrorIter, MirrorType};
 pub use pod::ShmPod;
-pub use schema::{Difference, StoredType};
+pub use schema::{Difference, StoredType, Versions};
 pub(crate) use schema::{check_stored, describe_stored, encode_stored, first_difference};
 pub use shm_safe::{Frozen, Interior, Reach, ShmSafe};
 pub(crate) use shm_safe::{any_lock_held, relocate_many};

@@ -235,6 +235,19 @@ pub struct Difference {
     pub stored: String,
     /// What the program expects there.
     pub expected: String,
+    /// Set if it is the version: both sides have a type of this origin and name there.
+    pub versions: Option<Versions>,
+}
+
+/// Two versions of one type of a user's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versions {
+    /// The type's name with its arguments, as stored.
+    pub type_name: String,
+    /// The version that is stored.
+    pub stored: u32,
+    /// The version of the program.
+    pub expected: u32,
 }
 
 /// A decoded record.
@@ -406,10 +419,12 @@ impl Compare<'_> {
                 path,
                 stored: format!("a type without a readable description ({stored})"),
                 expected: expected.to_string(),
+                versions: None,
             });
         };
-        let whole =
-            |stored: String, expected: String| Some(Difference { path: path.clone(), stored, expected });
+        let whole = |stored: String, expected: String| {
+            Some(Difference { path: path.clone(), stored, expected, versions: None })
+        };
         let stored_name = self.display(stored, 8);
         let (origin, vouched) = match expected.origin {
             Origin::Builtin => (0, ""),
@@ -432,11 +447,19 @@ impl Compare<'_> {
                 describe(origin, vouched, expected.name),
             );
         }
+        // Before the fields, which another version may well have changed.
         if record.version != expected.version {
-            return whole(
+            let difference = whole(
                 format!("version {} of {stored_name}", record.version),
                 format!("version {}", expected.version),
             );
+            // The library's own types have versions too, but no program knows two of them.
+            let versions = (origin != 0).then_some(Versions {
+                type_name: stored_name,
+                stored: record.version,
+                expected: expected.version,
+            });
+            return difference.map(|difference| Difference { versions, ..difference });
         }
         let found = match (&record.kind, &expected.kind) {
             (RecordKind::Struct(stored), Kind::Struct { fields }) => self.fields(&path, stored, fields),
@@ -514,7 +537,7 @@ impl Compare<'_> {
                 (None, None) => continue,
             };
             let (name, stored, expected) = difference;
-            return Some(Difference { path: format!("{path}.{name}"), stored, expected });
+            return Some(Difference { path: format!("{path}.{name}"), stored, expected, versions: None });
         }
         None
     }
@@ -541,7 +564,7 @@ impl Compare<'_> {
                 (None, Some(e)) => (e.name, "no such variant".into(), name(e.name, e.tag)),
                 (None, None) => continue,
             };
-            return Some(Difference { path: format!("{path}::{at}"), stored, expected });
+            return Some(Difference { path: format!("{path}::{at}"), stored, expected, versions: None });
         }
         None
     }
@@ -568,6 +591,7 @@ pub(crate) fn first_difference(
             path: expected.name.to_string(),
             stored: format!("fingerprint {stored}"),
             expected: format!("fingerprint {}", Fingerprint::of_info(expected)),
+            versions: None,
         });
     (stored_name, difference)
 }

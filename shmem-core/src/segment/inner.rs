@@ -239,11 +239,13 @@ impl Segment {
         self.construct_one(&Key::named(name)?, true, init).map(|(root, _)| root)
     }
 
-    /// The object called `name`, if there is one. Takes no lock.
+    /// The object called `name`, if there is one. Takes no lock. Waits while it is being [migrated](Self::migrate).
     ///
     /// # Errors
+    /// [`NameError::VersionMismatch`] if its type, or one inside it, is stored in another version;
     /// [`NameError::TypeMismatch`] if it is of another type, naming the first difference;
-    /// [`NameError::CountMismatch`] if it is a slice; [`NameError::InvalidName`].
+    /// [`NameError::CountMismatch`] if it is a slice; [`NameError::InvalidName`]; [`NameError::Recursive`] inside a
+    /// conversion of it.
     // Always: handle and error, returned through memory, would be pieced together there at some cost.
     #[inline(always)]
     pub fn find<T: ShmSafe + Sync>(&self, name: &str) -> Result<Option<Root<T>>> {

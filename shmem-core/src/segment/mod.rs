@@ -5,6 +5,9 @@ mod directory;
 mod fork;
 mod handle;
 mod inner;
+mod migrate;
+#[cfg(test)]
+mod migrate_tests;
 mod read_only;
 #[doc(hidden)]
 pub mod roots;

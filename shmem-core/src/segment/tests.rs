@@ -8,16 +8,16 @@ use crate::sync::ShmMutex;
 use crate::{LockError, RemoveOnDrop, ShmHashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-fn segment() -> Segment {
+pub(super) fn segment() -> Segment {
     Segment::anonymous().size(8 << 20).create().unwrap()
 }
 
-fn unique(name: &str) -> String {
+pub(super) fn unique(name: &str) -> String {
     format!("shmem-unit-{name}-{}", std::process::id())
 }
 
 #[track_caller]
-fn sound(segment: &Segment) {
+pub(super) fn sound(segment: &Segment) {
     assert_eq!(segment.check(), []);
 }
 
@@ -308,14 +308,14 @@ fn growing_while_open() {
 }
 
 /// A walk over everything that is known to be in use.
-struct Account<'s> {
+pub(super) struct Account<'s> {
     segment: &'s Segment,
     visitor: Visitor<'s>,
 }
 
 impl<'s> Account<'s> {
     /// Begins with what the directory itself uses.
-    fn of(segment: &'s Segment) -> Self {
+    pub(super) fn of(segment: &'s Segment) -> Self {
         let mut visitor = Visitor::new(Access::new(&segment.inner.context));
         for block in segment.inner.directory.own_blocks() {
             visitor.claim(block.offset);
@@ -323,7 +323,7 @@ impl<'s> Account<'s> {
         Account { segment, visitor }
     }
 
-    fn object<T: ShmSafe + Sync>(&mut self, name: &str) {
+    pub(super) fn object<T: ShmSafe + Sync>(&mut self, name: &str) {
         let slice = self.segment.find_slice::<T>(name).unwrap().unwrap();
         if size_of_val(&*slice) > 0 {
             self.visitor.claim(slice.offset());
@@ -333,7 +333,7 @@ impl<'s> Account<'s> {
     }
 
     #[track_caller]
-    fn balances(self) {
+    pub(super) fn balances(self) {
         assert!(self.visitor.is_clean(), "{:?}", self.visitor.findings());
         let mut live = Vec::new();
         self.segment.inner.heap.for_each_live_block(&mut |block| live.push((block.offset, block.size_bytes)));

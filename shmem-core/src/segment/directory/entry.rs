@@ -5,16 +5,17 @@
 //! |---|---|---|
 //! | `FREE` | unused | `RESERVED`, by whoever holds the directory lock |
 //! | `RESERVED` | being constructed by `agent` | `LIVE` by it; `FREE` if it fails or dies |
-//! | `LIVE` | can be found | `UNLINKED` |
+//! | `LIVE` | can be found | `UNLINKED`; `CONVERTING`, under the directory lock, while nobody pins it |
 //! | `UNLINKED` | its name is gone; it lives while a process pins it | `FREEING` or `ORPHAN`, once nobody does |
 //! | `FREEING` | being dropped by `agent` | `FREE` |
 //! | `ORPHAN` | nobody pins it and its type was not at hand | `FREEING`, by whoever next works with that type |
+//! | `CONVERTING` | as `LIVE`, but nobody can pin it: `agent` makes of it an object of another type (see `migrate`) | `UNLINKED`, when the other is live; `LIVE`, if it fails or dies |
 //!
 //! | bits of the state word | meaning |
 //! |---|---|
 //! | 0–2 | the phase |
-//! | 3 | somebody sleeps until a reservation ends |
-//! | 4–12 | the agent: process record + 1 of whoever constructs or frees the object, else 0 |
+//! | 3 | somebody sleeps until a reservation or a conversion ends |
+//! | 4–12 | the agent: process record + 1 of whoever constructs, converts or frees the object, else 0 |
 //! | 13–31 | a generation, raised whenever an entry becomes `FREE` |
 //!
 //! Phase and agent change together: whoever is to undo an agent's work after its death always finds whose it was.
@@ -31,7 +32,7 @@ pub(crate) const MAX_NAME: usize = 1024;
 /// One object. A look-up needs the first two cache lines.
 #[repr(C, align(64))]
 pub(super) struct Entry {
-    /// Phase, sleepers and generation; a futex word while `RESERVED`.
+    /// Phase, sleepers and generation; a futex word while `RESERVED` or `CONVERTING`.
     pub(super) state: AtomicU32,
     /// [`ObjectKind`], and [`SLICE`] if it was constructed as a slice.
     pub(super) kind: AtomicU32,
@@ -56,9 +57,10 @@ pub(super) struct Entry {
     pub(super) element_size: AtomicU64,
     /// Its alignment.
     pub(super) element_align: AtomicU32,
-    /// Owner word of the thread that constructs it.
+    /// Owner word of the thread that constructs or converts it.
     pub(super) constructor: AtomicU32,
-    pub(super) _zero_too: u64,
+    /// The [`Life`] of the object that this one is to take the place of, 0 when it is not or has done so.
+    pub(super) supersedes: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Entry>() == 192 && align_of::<Entry>() == 64);
@@ -113,10 +115,18 @@ pub(super) enum Phase {
     Unlinked = 3,
     Freeing = 4,
     Orphan = 5,
+    Converting = 6,
 }
 
-const PHASES: [Phase; 6] =
-    [Phase::Free, Phase::Reserved, Phase::Live, Phase::Unlinked, Phase::Freeing, Phase::Orphan];
+const PHASES: [Phase; 7] = [
+    Phase::Free,
+    Phase::Reserved,
+    Phase::Live,
+    Phase::Unlinked,
+    Phase::Freeing,
+    Phase::Orphan,
+    Phase::Converting,
+];
 
 /// A state word: phase, agent and generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +142,16 @@ impl State {
         self.0 & 7 == phase as u32
     }
 
+    /// Whether the object's name leads to it.
+    pub(super) fn is_there(self) -> bool {
+        self.is(Phase::Live) || self.is(Phase::Converting)
+    }
+
+    /// Whether the entry's name belongs into the index.
+    pub(super) fn is_indexed(self) -> bool {
+        self.is_there() || self.is(Phase::Reserved)
+    }
+
     /// The same generation in another phase, without an agent, nobody asleep; freeing begins a new generation.
     pub(super) fn to(self, phase: Phase) -> State {
         let raised = u32::from(phase == Phase::Free) << GENERATION_SHIFT;
@@ -143,7 +163,7 @@ impl State {
         State(self.to(phase).0 | (process + 1) << AGENT_SHIFT)
     }
 
-    /// The record of the process that constructs or frees the object.
+    /// The record of the process that constructs, converts or frees the object.
     pub(super) fn agent(self) -> Option<u32> {
         ((self.0 & AGENT) >> AGENT_SHIFT).checked_sub(1)
     }
@@ -156,6 +176,22 @@ impl State {
     /// The same, with somebody asleep.
     pub(super) fn with_sleepers(self) -> State {
         State(self.0 | SLEEPERS)
+    }
+}
+
+/// One object's life in one entry, as a word: the entry's number + 1 below, its generation above.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Life(pub(super) u64);
+
+impl Life {
+    /// The life that entry `number`, in `state`, is in.
+    pub(super) fn new(number: u32, state: State) -> Self {
+        Life(u64::from(state.0 >> GENERATION_SHIFT) << 32 | u64::from(number + 1))
+    }
+
+    /// Which entry; `None` for the word 0.
+    pub(super) fn number(self) -> Option<u32> {
+        (self.0 as u32).checked_sub(1)
     }
 }
 
@@ -206,7 +242,7 @@ pub(crate) fn entry_layout() -> crate::format_test::StoredLayout {
         element_size,
         element_align,
         constructor,
-        _zero_too
+        supersedes
     })
 }
 
@@ -232,5 +268,17 @@ mod tests {
             assert_eq!(free.0, 0x1_2346 << GENERATION_SHIFT);
         }
         assert_eq!(State(u32::MAX).to(Phase::Free), State(0), "generations wrap");
+    }
+
+    #[test]
+    fn a_life_is_told_from_the_next_one_of_its_entry() {
+        let born = State(0x1_2345 << GENERATION_SHIFT);
+        let life = Life::new(7, born.to(Phase::Live));
+        assert_eq!(life.number(), Some(7));
+        assert_eq!(life, Life::new(7, born.by(Phase::Converting, 255).with_sleepers()));
+        assert_ne!(life, Life::new(7, born.to(Phase::Free)));
+        assert_ne!(life, Life::new(8, born));
+        assert_eq!(Life(0).number(), None);
+        assert_ne!(Life::new(0, State(0)).0, 0);
     }
 }

@@ -10,7 +10,6 @@
 //! This file needs `unsafe`: it reaches tables in mapped memory.
 
 use super::Directory;
-use super::entry::Phase;
 use crate::error::{Corrupt, Result};
 use crate::primitive::{AtomicU64, Ordering};
 use std::alloc::Layout;
@@ -125,8 +124,7 @@ impl Directory {
             let Some(entry) = self.entry(number) else { continue };
             let state = entry.state();
             let named = entry.kind.load(Ordering::Relaxed) & 0xFF != 3;
-            if named && (state.is(Phase::Live) || state.is(Phase::Reserved)) && indexed < table.mask() as u32
-            {
+            if named && state.is_indexed() && indexed < table.mask() as u32 {
                 self.insert_into(table, entry.hash.load(Ordering::Relaxed), number);
                 indexed += 1;
             }
@@ -202,8 +200,8 @@ impl Directory {
         drop(moving);
     }
 
-    /// Marks the time in which slots move: the sequence number is odd.
-    fn moving(&self) -> impl Drop + '_ {
+    /// Marks the time in which slots move or a name passes to another entry: the sequence number is odd.
+    pub(super) fn moving(&self) -> impl Drop + '_ {
         struct Moving<'d>(&'d AtomicU64);
         impl Drop for Moving<'_> {
             fn drop(&mut self) {
@@ -230,7 +228,7 @@ impl Directory {
                 && !entry.is_some_and(|entry| {
                     let state = entry.state();
                     let hash = entry.hash.load(Ordering::Relaxed);
-                    hash >> 32 == word >> 32 && (state.is(Phase::Live) || state.is(Phase::Reserved))
+                    hash >> 32 == word >> 32 && state.is_indexed()
                 })
         };
         let what = "an index slot names no object";

@@ -12,12 +12,13 @@
 mod entry;
 mod find;
 mod index;
+mod migrate;
 mod pins;
 mod schema_store;
 
 pub(crate) use entry::MAX_NAME;
 pub use entry::ObjectKind;
-use entry::{Entry, INLINE_NAME, Phase, SLICE, State};
+use entry::{Entry, INLINE_NAME, Life, Phase, SLICE, State};
 use pins::{LocalPins, Pin};
 
 use crate::access::{Access, Context, MAX_ALIGN};
@@ -43,6 +44,8 @@ use std::time::Duration;
 
 /// How often a reader that cannot lock looks into an index that is being changed, before it looks at every entry.
 const MISSES: u32 = 64;
+/// How often it then does that, if the index is being changed all the time.
+const MISSES_AT_MOST: u32 = 64 * MISSES;
 
 /// Entries in the first chunk; each further one has twice as many.
 const FIRST_CHUNK: usize = 16;
@@ -208,6 +211,8 @@ pub(crate) struct Directory {
     known_types: ArcSwap<HashSet<TypeId>>,
     /// Serialises changes of `known_types`.
     storing: Mutex<()>,
+    /// How many migrations this mapping is at.
+    migrations: AtomicU32,
     /// Chunks found to lie in live blocks, by their offsets.
     checked_chunks: [AtomicU64; CHUNKS],
     /// The index word whose table was found to lie in a live block.
@@ -228,6 +233,7 @@ impl Directory {
             pins: LocalPins::default(),
             known_types: ArcSwap::default(),
             storing: Mutex::default(),
+            migrations: AtomicU32::new(0),
             checked_chunks: Default::default(),
             checked_index: AtomicU64::new(0),
         };
@@ -358,40 +364,62 @@ impl Directory {
                 break;
             }
             let Some(table) = self.checked_table()? else { return Ok(None) };
+            // Live no more by the time it was pinned: it is gone, or is being converted (and may be live again by now).
+            let mut changed = false;
+            let mut converting = false;
             let found = self.probe(table, hash, |number| {
                 let entry = self.entry(number)?;
-                if entry.hash.load(Ordering::Relaxed) != hash || !entry.state().is(Phase::Live) {
+                if entry.hash.load(Ordering::Relaxed) != hash {
                     return None;
                 }
+                let state = entry.state();
+                if !state.is(Phase::Live) {
+                    // Perhaps another name's, of the same hash: the lock will tell.
+                    converting |= state.is(Phase::Converting);
+                    return None;
+                }
+                migrate::staged::step(migrate::staged::Step::Met);
                 let wanted = || entry.state().is(Phase::Live) && self.is_named(entry, key, hash);
                 match self.pin(number, entry, wanted) {
                     Pin::Held => Some(Ok(number)),
-                    Pin::Gone => None,
+                    Pin::Gone => {
+                        changed = true;
+                        None
+                    }
                     Pin::NoRecord => Some(Err(self.no_record())),
                 }
             });
             if let Some(found) = found {
                 return found.map(Some);
             }
+            if converting {
+                break;
+            }
             // SYNC sequence: the fence keeps the slots' loads before this one.
             std::sync::atomic::fence(Ordering::Acquire);
-            if self.header().sequence.load(Ordering::Relaxed) == sequence {
+            if self.header().sequence.load(Ordering::Relaxed) == sequence && !changed {
                 return Ok(None);
             }
         }
-        let lock = self.lock()?;
-        match self.lookup_locked(&lock, key, hash)? {
-            Some((number, entry, state)) if state.is(Phase::Live) => {
-                match self.pin(number, entry, || entry.state().is(Phase::Live)) {
-                    Pin::Held => Ok(Some(number)),
-                    Pin::Gone => Ok(None),
-                    Pin::NoRecord => Err(self.no_record()),
+        loop {
+            let lock = self.lock()?;
+            match self.lookup_locked(&lock, key, hash)? {
+                Some((number, entry, state)) if state.is(Phase::Live) => {
+                    match self.pin(number, entry, || entry.state().is(Phase::Live)) {
+                        Pin::Held => return Ok(Some(number)),
+                        Pin::Gone => return Ok(None),
+                        Pin::NoRecord => return Err(self.no_record()),
+                    }
                 }
+                Some((_, entry, state)) if state.is(Phase::Converting) => {
+                    self.wait_for(lock, entry, state, key)?;
+                }
+                _ => return Ok(None),
             }
-            _ => Ok(None),
         }
     }
 
+    /// The entry that has the name. Beside one that is there, the reservation of what is to supersede it does not count.
     fn lookup_locked(
         &self,
         _: &Locked<'_>,
@@ -399,12 +427,49 @@ impl Directory {
         hash: u64,
     ) -> Result<Option<(u32, &Entry, State)>> {
         let Some(table) = self.checked_table()? else { return Ok(None) };
-        Ok(self.probe(table, hash, |number| {
+        let mut reserved = None;
+        let there = self.probe(table, hash, |number| {
             let entry = self.entry(number)?;
             let state = entry.state();
-            let named = state.is(Phase::Live) || state.is(Phase::Reserved);
-            (named && self.is_named(entry, key, hash)).then_some((number, entry, state))
-        }))
+            if !state.is_indexed() || !self.is_named(entry, key, hash) {
+                return None;
+            }
+            if state.is(Phase::Reserved) {
+                reserved.get_or_insert((number, entry, state));
+                return None;
+            }
+            Some((number, entry, state))
+        });
+        Ok(there.or(reserved))
+    }
+
+    /// Waits, for a while and not under the lock, until an entry that is being constructed or converted is not in
+    /// `state` any more.
+    fn wait_for(&self, lock: Locked<'_>, entry: &Entry, state: State, key: &Key<'_>) -> Result<()> {
+        if Owner(entry.constructor.load(Ordering::Relaxed)) == lock.slot.owner() {
+            return Err(NameError::Recursive { name: key.owned_name() }.into());
+        }
+        drop(lock);
+        // Its agent publishes or gives up, and wakes us; or it dies, and we clean up after it.
+        let asleep = state.with_sleepers();
+        let marked = state == asleep || entry.advance(state, asleep);
+        let check_at = Deadline::after(CHECK_CONSTRUCTOR).ns();
+        if marked && futex::wait(&entry.state, asleep.0, Some(check_at)) == Woken::TimedOut {
+            let recovered = state.agent().is_some_and(|agent| self.participants.recover_if_dead(agent));
+            // Asked last: an agent ends what it does before it goes.
+            if !recovered && self.is_nobodys(state) && entry.state() == asleep {
+                return Err(self.damaged(entry, "a reservation or a conversion is nobody's"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the agent that the state names cannot be one.
+    fn is_nobodys(&self, state: State) -> bool {
+        let Some(agent) = state.agent() else { return true };
+        let ours = self.participants.attached_now() == Some(agent);
+        (ours && state.is(Phase::Converting) && self.migrations.load(Ordering::Acquire) == 0)
+            || self.participants.attached_pids().iter().all(|(attached, _)| *attached != agent)
     }
 
     // ---- the lock ------------------------------------------------------------------------------------
@@ -424,6 +489,7 @@ impl Directory {
 
     /// Makes good what a dead holder of the lock left. The entries are the truth; everything else follows.
     fn repair(&self) {
+        self.finish_migrations();
         self.rebuild();
         let count = |counts: fn(State) -> bool| {
             (0..self.high()).filter_map(|n| self.entry(n)).filter(|e| counts(e.state())).count() as u32
@@ -431,8 +497,8 @@ impl Directory {
         self.header().used.store(count(|state| !state.is(Phase::Free)), Ordering::Relaxed);
     }
 
-    /// Undoes what a dead process left in the directory: its pins, its reservations, its half-done frees.
-    /// Whether all of it could be undone: for its reservations this thread needs a slot.
+    /// Undoes what a dead process left in the directory: its pins, its reservations, its half-done conversions and
+    /// frees. Whether all of it could be undone: for reservations and conversions this thread needs a slot.
     pub(crate) fn recover(&self, dead: u32) -> bool {
         let mut done = true;
         for number in 0..self.high() {
@@ -443,6 +509,7 @@ impl Directory {
             let of_dead = state.agent() == Some(dead);
             match state.phase() {
                 Some(Phase::Reserved) if of_dead => done &= self.roll_back(number, entry),
+                Some(Phase::Converting) if of_dead => done &= self.take_mark_back(entry, dead),
                 // Its drop ran half-way: the object is leaked, never dropped twice.
                 Some(Phase::Freeing) if of_dead => self.release(number, entry),
                 Some(Phase::Live)
@@ -654,6 +721,17 @@ impl Directory {
     #[cold]
     fn type_mismatch(&self, stored: Fingerprint, expected: &'static TypeInfo, key: &Key<'_>) -> Error {
         let (stored_name, difference) = first_difference(stored, expected, &|f| self.stored_record(f));
+        if let Some(versions) = difference.versions {
+            return NameError::VersionMismatch {
+                name: key.owned_name(),
+                stored: stored_name,
+                path: difference.path,
+                type_name: versions.type_name,
+                stored_version: versions.stored,
+                expected_version: versions.expected,
+            }
+            .into();
+        }
         NameError::TypeMismatch {
             name: key.owned_name(),
             stored: stored_name,
@@ -671,11 +749,19 @@ impl Directory {
         let mut misses = 0;
         loop {
             let sequence = self.header().sequence.load(Ordering::Acquire);
+            // What is being converted has the name until another entry is live under it.
+            let mut converting = None;
             let look = |number| {
                 let entry = self.entry(number)?;
                 let state = entry.state();
-                let live = state.is(Phase::Live) && self.is_named(entry, key, hash);
-                live.then(|| self.copy_entry::<T>(entry, state, key))
+                if !state.is_there() || !self.is_named(entry, key, hash) {
+                    return None;
+                }
+                if state.is(Phase::Converting) {
+                    converting = Some((entry, state));
+                    return None;
+                }
+                Some((entry, state))
             };
             let found = match self.checked_table()? {
                 // A dead process may have left the index half moved, and this one cannot mend it. The entries are whole.
@@ -683,15 +769,16 @@ impl Directory {
                 Some(table) => self.probe(table, hash, look),
                 None => None,
             };
-            match found {
+            match found.or(converting).map(|(entry, state)| self.copy_entry::<T>(entry, state, key)) {
                 // It went while it was being copied; perhaps another has the name by now.
                 Some(Ok(None)) => {}
                 Some(copied) => return copied,
                 None => {
                     std::sync::atomic::fence(Ordering::Acquire);
                     let now = self.header().sequence.load(Ordering::Relaxed);
-                    let undisturbed = now == sequence && now & 1 == 0;
-                    if undisturbed || misses >= MISSES {
+                    // Odd all the time: whoever moves slots died, or stands still; and the entries were all looked at.
+                    let undisturbed = now == sequence && (now & 1 == 0 || misses >= MISSES);
+                    if undisturbed || misses >= MISSES_AT_MOST {
                         return Ok(None);
                     }
                     misses += 1;
@@ -757,29 +844,9 @@ impl Directory {
             let lock = self.lock()?;
             let found = if anonymous { None } else { self.lookup_locked(&lock, key, hash)? };
             match found {
-                None => break self.reserve::<T>(lock, key, hash, shape)?,
+                None => break self.reserve::<T>(lock, key, hash, shape, None)?,
                 Some((_, _, state)) if state.is(Phase::Live) => {}
-                Some((_, entry, state)) => {
-                    let constructor = entry.constructor.load(Ordering::Relaxed);
-                    if Owner(constructor) == lock.slot.owner() {
-                        return Err(NameError::Recursive { name: key.owned_name() }.into());
-                    }
-                    drop(lock);
-                    // Its constructor publishes or gives up, and wakes us; or it dies, and we clean up after it.
-                    let asleep = state.with_sleepers();
-                    let marked = state == asleep
-                        || entry
-                            .state
-                            .compare_exchange(state.0, asleep.0, Ordering::SeqCst, Ordering::Relaxed)
-                            .is_ok();
-                    let check_at = Deadline::after(CHECK_CONSTRUCTOR).ns();
-                    if marked && futex::wait(&entry.state, asleep.0, Some(check_at)) == Woken::TimedOut {
-                        match state.agent() {
-                            Some(agent) => drop(self.participants.recover_if_dead(agent)),
-                            None => return Err(self.damaged(entry, "a reservation is nobody's")),
-                        }
-                    }
-                }
+                Some((_, entry, state)) => self.wait_for(lock, entry, state, key)?,
             }
         };
         let fork_generation = registry::fork_generation();
@@ -798,13 +865,14 @@ impl Directory {
         Ok((Pinned { number, at: first.cast(), count }, true))
     }
 
-    /// Takes an entry for `key` and enters the name.
+    /// Takes an entry for `key` and enters the name, also where that is the name of what it is to supersede.
     fn reserve<T: ShmSafe>(
         &self,
         lock: Locked<'_>,
         key: &Key<'_>,
         hash: u64,
         shape: Shape,
+        supersedes: Option<Life>,
     ) -> Result<(u32, &Entry)> {
         let process = self.participants.process()?;
         let anonymous = key.kind == ObjectKind::Anonymous;
@@ -830,6 +898,7 @@ impl Directory {
             word.store(half, relaxed);
         }
         entry.constructor.store(lock.slot.owner().0, relaxed);
+        entry.supersedes.store(supersedes.map_or(0, |life| life.0), relaxed);
         // CRASH reserve: until this store the entry is free; after it, recovery of this process frees it again, and
         // the next holder of the lock makes the index anew.
         entry.settle(entry.state().by(Phase::Reserved, process));
@@ -912,6 +981,10 @@ impl Directory {
                 // Under construction: not there yet.
                 return Ok(false);
             }
+            if state.is(Phase::Converting) {
+                self.wait_for(lock, entry, state, key)?;
+                continue;
+            }
             self.check_type::<T>(entry, key, Shape::Slice(None))?;
             // CRASH unlink: from this store the name is gone for every look-up; a death before the index is mended
             // leaves the lock to be taken over, and the index to be rebuilt.
@@ -955,7 +1028,7 @@ impl Directory {
         for number in 0..self.high() {
             let Some(entry) = self.entry(number) else { continue };
             let kind = entry.kind.load(Ordering::Relaxed);
-            if !entry.state().is(Phase::Live) {
+            if !entry.state().is_there() {
                 continue;
             }
             let (Some(object_kind), Some(name)) = (ObjectKind::from_code(kind), self.name_bytes(entry))
@@ -980,7 +1053,7 @@ impl Directory {
 
     /// How many objects are live.
     pub(crate) fn count(&self) -> usize {
-        (0..self.high()).filter_map(|n| self.entry(n)).filter(|e| e.state().is(Phase::Live)).count()
+        (0..self.high()).filter_map(|n| self.entry(n)).filter(|e| e.state().is_there()).count()
     }
 
     #[cold]
@@ -1032,7 +1105,13 @@ impl Directory {
                     }
                 }
             }
-            if !matches!(phase, Phase::Live | Phase::Unlinked | Phase::Orphan) {
+            if phase == Phase::Converting && state.agent().is_none() {
+                wrong("an object is being converted by nobody");
+            }
+            if phase == Phase::Live && entry.supersedes.load(Ordering::Relaxed) != 0 {
+                wrong("a live object has yet to supersede another");
+            }
+            if !matches!(phase, Phase::Live | Phase::Unlinked | Phase::Orphan | Phase::Converting) {
                 continue;
             }
             let object = entry.object.load(Ordering::Relaxed);
@@ -1053,7 +1132,7 @@ impl Directory {
             let named = entry.kind.load(Ordering::Relaxed) & 0xFF != ObjectKind::Anonymous.code();
             let hash = entry.hash.load(Ordering::Relaxed);
             let indexed = self.table().and_then(|t| self.probe(t, hash, |n| (n == number).then_some(())));
-            if phase == Phase::Live && named && indexed.is_none() {
+            if state.is_there() && named && indexed.is_none() {
                 wrong("a live object is not in the index");
             }
         }
@@ -1189,7 +1268,11 @@ pub(crate) fn directory_header_layout() -> crate::format_test::StoredLayout {
 }
 
 #[cfg(test)]
-pub(crate) use {entry::entry_layout, schema_store::schema_head_layout};
+pub(crate) use {
+    entry::entry_layout,
+    migrate::staged::{Step, at},
+    schema_store::schema_head_layout,
+};
 
 #[cfg(test)]
 pub(super) mod test_support {
@@ -1198,6 +1281,18 @@ pub(super) mod test_support {
     /// Leaves the index as a process does that dies while it moves slots.
     pub(crate) fn die_moving(directory: &Directory) {
         directory.header().sequence.fetch_or(1, Ordering::SeqCst);
+    }
+
+    /// Damages an entry: it is being converted, by the process with the record `agent` or by nobody.
+    pub(crate) fn converted_by(directory: &Directory, number: u32, agent: Option<u32>) {
+        let entry = directory.entry(number).unwrap();
+        let live = entry.state();
+        entry.settle(agent.map_or(live.to(Phase::Converting), |agent| live.by(Phase::Converting, agent)));
+    }
+
+    /// Whether readers are sent to the lock.
+    pub(crate) fn is_moving(directory: &Directory) -> bool {
+        directory.header().sequence.load(Ordering::SeqCst) & 1 != 0
     }
 
     /// A thread between letting go of an object and looking whether it was the last to hold it.

@@ -135,6 +135,14 @@ impl Directory {
         }
     }
 
+    /// The records of the processes that pin `entry`.
+    pub(super) fn holders(&self, entry: &Entry) -> Vec<u32> {
+        let all = (0..entry.pins.len() as u32 * 64).map(|process| (process, entry.pin_bit(process)));
+        all.filter(|(_, (word, bit))| word.load(Ordering::SeqCst) & bit != 0)
+            .map(|(process, _)| process)
+            .collect()
+    }
+
     /// What [`Pin::NoRecord`] is for the caller.
     #[cold]
     pub(super) fn no_record(&self) -> Error {

@@ -1,0 +1,311 @@
+//! Migrating: an object gives its name to one of another type that is made of it.
+//!
+//! The old entry is *marked* (`CONVERTING`): its name still leads to it, but nobody can pin it, so what the conversion
+//! reads is what the migration replaces, and no change is lost. Whoever looks the name up meanwhile waits. The new
+//! object is an ordinary reservation, of the same name, that says which [`Life`] it *supersedes*; it does not count
+//! while that one is there.
+//!
+//! | step | under the lock | a death behind it leaves | who makes that good |
+//! |---|---|---|---|
+//! | mark: old `LIVE` → `CONVERTING` | yes | the old object, that nobody can pin | recovery: → `LIVE` |
+//! | reserve the new entry | yes | and a reservation | recovery: rolled back, as any |
+//! | build the new value | no | and what it owns, leaked | |
+//! | **commit: new `RESERVED` → `LIVE`** | yes | two entries that are there | whoever takes the lock over: [`finish_migrations`](Directory::finish_migrations) |
+//! | old → `UNLINKED` | yes | the new object; a name in the index too many | whoever takes the lock over: a new index, and an orphan |
+//! | take the old name out, `supersedes` = 0 | yes | the new object, and an unlinked one | recovery: an orphan |
+//! | drop the old object | no | as any death in a drop | recovery: leaked |
+//!
+//! So at every instant one of both is to be had. From the commit to the unlinking the sequence number is odd, which
+//! sends whoever finds neither (it may have looked at the new entry before the one step and at the old one after the
+//! other) to the lock. Marking meets pinning as unlinking does: see `pins`.
+//!
+//! This file needs `unsafe`: it makes references to the old object.
+
+use super::pins::Pin;
+use super::{
+    Directory, Entry, Key, Life, Locked, Phase, Pinned, Reservation, SLICE, Shape, State, drop_elements,
+};
+use crate::access::{Access, MAX_ALIGN};
+use crate::error::{NameError, Result};
+use crate::layout::{Fingerprint, ShmSafe};
+use crate::mapping::registry;
+use crate::primitive::Ordering;
+use crate::sys::clock::Deadline;
+use staged::{Step, step};
+use std::slice;
+use std::time::Duration;
+
+/// How long an object may be pinned before a migration is refused: a look-up pins for a moment what turns out to be
+/// of another type, and the dead are to be recovered first.
+const HOLD_ON: Duration = Duration::from_millis(20);
+/// Time between two looks.
+const LOOK_AGAIN: Duration = Duration::from_micros(200);
+
+/// What became of the beginning of a migration.
+enum Begun<'d> {
+    /// The name leads to something else than an `Old`, now pinned.
+    Other(u32),
+    /// The old object is marked, the new one reserved.
+    Marked { old: Mark<'d>, new: Reservation<'d> },
+}
+
+/// A marked entry: live again if the conversion fails or panics.
+struct Mark<'d> {
+    directory: &'d Directory,
+    number: u32,
+    entry: &'d Entry,
+    /// The state it is marked with.
+    state: State,
+    fork_generation: u64,
+}
+
+impl Drop for Mark<'_> {
+    fn drop(&mut self) {
+        // In the child of a fork inside the conversion it is the parent's.
+        if self.fork_generation == registry::fork_generation() {
+            self.entry.settle(self.state.to(Phase::Live));
+        }
+        self.directory.migrations.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// Lets go of the new object if the old one's drop panics.
+struct Held<'d>(&'d Directory, u32);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.unpin(self.1, None);
+    }
+}
+
+impl Directory {
+    /// The object called `new_key`, made of the `Old` called `old_key` by `build` if it is not there. `shape`: what the
+    /// old one must be. `build` gets the old elements, and room for as many new ones.
+    pub(crate) fn migrate<Old: ShmSafe, New: ShmSafe>(
+        &self,
+        old_key: &Key<'_>,
+        new_key: &Key<'_>,
+        shape: Shape,
+        build: impl FnOnce(&[Old], *mut New, Access<'_>) -> Result<()>,
+    ) -> Result<Pinned> {
+        const { assert!(align_of::<New>() <= MAX_ALIGN, "the alignment of a stored type is at most 4096") };
+        self.sweep_orphans::<Old>();
+        self.sweep_orphans::<New>();
+        let (old, new) = match self.begin::<Old, New>(old_key, new_key, shape)? {
+            Begun::Other(number) => return self.typed::<New>(number, new_key, shape),
+            Begun::Marked { old, new } => (old, new),
+        };
+        let count = new.entry.count.load(Ordering::Relaxed) as usize;
+        let (first, _) = self.access().allocate_array::<New>(count)?;
+        if size_of::<New>() * count != 0 {
+            new.entry.object.store(self.offset_of(first), Ordering::Relaxed);
+        }
+        step(Step::Reserved);
+        // SAFETY: `begin` found valid `Old`s there, as many as the new entry says, that nobody can pin while marked.
+        let elements =
+            unsafe { slice::from_raw_parts(self.object_at(old.entry).as_ptr().cast::<Old>(), count) };
+        build(elements, first.as_ptr(), Access::new(&self.context))?;
+        assert!(new.is_ours(), "shmem: a conversion that forked returned in the child");
+        step(Step::Built);
+        let number = new.number;
+        let lock = self.lock()?;
+        let (old_number, old_entry, state) = self.commit(&lock, old, new);
+        drop(lock);
+        step(Step::Settled);
+        let held = Held(self, number);
+        self.reap_if_free(old_number, old_entry, Some((drop_elements::<Old>, state)));
+        std::mem::forget(held);
+        Ok(Pinned { number, at: first.cast(), count })
+    }
+
+    /// Marks the old entry and reserves a new one, as soon as nobody holds the old one; under one lock, so nobody sees
+    /// a mark that is taken back at once.
+    fn begin<Old: ShmSafe, New: ShmSafe>(
+        &self,
+        old_key: &Key<'_>,
+        new_key: &Key<'_>,
+        shape: Shape,
+    ) -> Result<Begun<'_>> {
+        let [old_hash, new_hash] = [old_key, new_key].map(|key| key.hash(self.context.hash_seed()));
+        let patience = Deadline::after(HOLD_ON);
+        loop {
+            let lock = self.lock()?;
+            let mut key = new_key;
+            let mut found = self.lookup_locked(&lock, new_key, new_hash)?;
+            if found.is_none() && old_key.name != new_key.name {
+                key = old_key;
+                found = self.lookup_locked(&lock, old_key, old_hash)?;
+            }
+            let Some((number, entry, state)) = found else {
+                return Err(NameError::NotFound { name: old_key.owned_name() }.into());
+            };
+            if !state.is(Phase::Live) {
+                // Under construction, or another is converting it.
+                self.wait_for(lock, entry, state, key)?;
+                continue;
+            }
+            let stored = [0, 1].map(|i| entry.fingerprint[i].load(Ordering::Relaxed));
+            if stored != Fingerprint::halves_of::<Old>() || stored == Fingerprint::halves_of::<New>() {
+                match self.pin(number, entry, || entry.state().is(Phase::Live)) {
+                    Pin::Held => return Ok(Begun::Other(number)),
+                    Pin::Gone => continue,
+                    Pin::NoRecord => return Err(self.no_record()),
+                }
+            }
+            self.check_type::<Old>(entry, key, shape)?;
+            if let Some(old) = self.mark(&lock, number, entry, state)? {
+                step(Step::Marked);
+                let slice = entry.kind.load(Ordering::Relaxed) & SLICE != 0;
+                let count = entry.count.load(Ordering::Relaxed);
+                let shape = if slice { Shape::Slice(Some(count)) } else { Shape::One };
+                let life = Life::new(number, state);
+                let (number, entry) = self.reserve::<New>(lock, new_key, new_hash, shape, Some(life))?;
+                let fork_generation = registry::fork_generation();
+                let new = Reservation { directory: self, number, entry, fork_generation };
+                return Ok(Begun::Marked { old, new });
+            }
+            drop(lock);
+            let holders = self.holders(entry);
+            if patience.has_passed() && !holders.is_empty() {
+                let holders = holders.len() as u32;
+                return Err(NameError::InUse { name: key.owned_name(), holders }.into());
+            }
+            for process in holders {
+                self.participants.recover_if_dead(process);
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// Marks a live entry, if nobody pins it.
+    fn mark<'d>(
+        &'d self,
+        lock: &Locked<'_>,
+        number: u32,
+        entry: &'d Entry,
+        state: State,
+    ) -> Result<Option<Mark<'d>>> {
+        let process = self.participants.process()?;
+        if entry.is_pinned() {
+            return Ok(None);
+        }
+        step(Step::Unpinned);
+        entry.constructor.store(lock.slot.owner().0, Ordering::Relaxed);
+        let marked = state.by(Phase::Converting, process);
+        // CRASH mark: recovery of this process takes the mark back.
+        // SYNC pin/unlink: SeqCst: whoever pins sees the mark, or its pin is seen below.
+        // Counted before, and uncounted after (Release): who finds the mark and no count has found damage.
+        self.migrations.fetch_add(1, Ordering::Relaxed);
+        if !entry.advance(state, marked) {
+            self.migrations.fetch_sub(1, Ordering::Relaxed);
+            return Ok(None);
+        }
+        let mark = Mark {
+            directory: self,
+            number,
+            entry,
+            state: marked,
+            fork_generation: registry::fork_generation(),
+        };
+        Ok((!entry.is_pinned()).then_some(mark))
+    }
+
+    /// Lets the new entry take the old one's place; gives the old one, to be dropped.
+    fn commit<'d>(&self, _lock: &Locked<'_>, old: Mark<'d>, new: Reservation<'d>) -> (u32, &'d Entry, State) {
+        let hash = old.entry.hash.load(Ordering::Relaxed);
+        let (number, entry, state) = (old.number, old.entry, old.state);
+        let new_entry = new.entry;
+        // Nothing below panics.
+        std::mem::forget((old, new));
+        let moving = self.moving();
+        // CRASH migrate: until this store the name is the old object's, from it on the new one's; see the module's table.
+        new_entry.settle(new_entry.state().to(Phase::Live));
+        step(Step::Committed);
+        entry.settle(state.to(Phase::Unlinked));
+        step(Step::Unlinked);
+        drop(moving);
+        self.remove(hash, number);
+        step(Step::Removed);
+        new_entry.supersedes.store(0, Ordering::Relaxed);
+        self.migrations.fetch_sub(1, Ordering::Release);
+        (number, entry, state)
+    }
+
+    /// Goes on where a dead holder of the lock stopped between a migration's commit and its end. Under the lock.
+    pub(super) fn finish_migrations(&self) {
+        for number in 0..self.high() {
+            let Some(entry) = self.entry(number) else { continue };
+            let life = Life(entry.supersedes.load(Ordering::Relaxed));
+            if life.0 == 0 || !entry.state().is(Phase::Live) {
+                continue;
+            }
+            if let Some(old) = life.number()
+                && let Some(old_entry) = self.entry(old)
+                && let state = old_entry.state()
+                && state.is(Phase::Converting)
+                && life == Life::new(old, state)
+            {
+                old_entry.settle(state.to(Phase::Unlinked));
+                self.reap_if_free(old, old_entry, None);
+            }
+            entry.supersedes.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes back the mark of a dead process, if its migration was not committed. `false` if the directory cannot be
+    /// locked.
+    pub(super) fn take_mark_back(&self, entry: &Entry, dead: u32) -> bool {
+        // Taking the lock over from the dead finishes what was committed.
+        let Ok(_lock) = self.lock() else { return false };
+        let state = entry.state();
+        if state.is(Phase::Converting) && state.agent() == Some(dead) {
+            entry.settle(state.to(Phase::Live));
+        }
+        true
+    }
+}
+
+/// What a test lets happen between the steps of a migration.
+pub(super) mod staged {
+    /// A step that was just made.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Step {
+        /// A look-up met a live entry, and is about to pin it.
+        Met,
+        /// The old entry was found unpinned, and is about to be marked.
+        Unpinned,
+        Marked,
+        Reserved,
+        Built,
+        Committed,
+        Unlinked,
+        Removed,
+        Settled,
+    }
+
+    #[cfg(not(test))]
+    #[inline(always)]
+    pub(in super::super) fn step(_: Step) {}
+
+    #[cfg(test)]
+    type Action = (Step, Box<dyn FnOnce()>);
+
+    #[cfg(test)]
+    thread_local! {
+        static NEXT: std::cell::Cell<Option<Action>> = const { std::cell::Cell::new(None) };
+    }
+
+    #[cfg(test)]
+    pub(in super::super) fn step(step: Step) {
+        match NEXT.take() {
+            Some((at, action)) if at == step => action(),
+            other => NEXT.set(other),
+        }
+    }
+
+    /// Lets this thread do something when it next comes behind `step`.
+    #[cfg(test)]
+    pub(crate) fn at(step: Step, action: impl FnOnce() + 'static) {
+        NEXT.set(Some((step, Box::new(action))));
+    }
+}
