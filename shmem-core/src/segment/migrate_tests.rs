@@ -115,7 +115,7 @@ fn alone(test: &str, body: impl FnOnce()) {
 fn prepared() -> Segment {
     let s = segment();
     drop(s.construct::<v1::Notes>("warm", old(0)).unwrap());
-    drop(s.migrate::<v1::Notes, v2::Notes, _>("warm", up).unwrap());
+    drop(patiently(|| s.migrate::<v1::Notes, v2::Notes, _>("warm", up)));
     s.destroy::<v2::Notes>("warm").unwrap();
     s
 }
@@ -184,7 +184,7 @@ fn what_is_migrated_already_is_given() {
         matches!(name_error(s.migrate::<v1::Notes, v2::Notes, _>("no", up)), NameError::NotFound { name } if name == "no")
     );
     drop(s.construct::<v1::Notes>("notes", old(7)).unwrap());
-    drop(s.migrate::<v1::Notes, v2::Notes, _>("notes", up).unwrap());
+    drop(patiently(|| s.migrate::<v1::Notes, v2::Notes, _>("notes", up)));
     let held = s.find::<v2::Notes>("notes").unwrap().unwrap();
     for _ in 0..3 {
         let again = s.migrate_with::<v1::Notes, v2::Notes>("notes", |_, _| unreachable!()).unwrap();
@@ -278,7 +278,7 @@ fn a_conversion_that_fails_or_panics_changes_nothing() {
         assert_eq!((s.used(), s.object_count()), (used, 1), "round {round}");
     }
     sound(&s);
-    is_new(&s.migrate::<v1::Notes, v2::Notes, _>("notes", up).unwrap(), 7);
+    is_new(&patiently(|| s.migrate::<v1::Notes, v2::Notes, _>("notes", up)), 7);
     sound(&s);
 }
 
@@ -356,7 +356,7 @@ fn slices_and_unique_objects() {
     });
     assert!(matches!(e, Err(Error::Init(_))));
     assert_eq!(s.find_slice::<v1::Notes>("slice").unwrap().unwrap().len(), 4);
-    let new = s.migrate_slice::<v1::Notes, v2::Notes, _>("slice", up).unwrap();
+    let new = patiently(|| s.migrate_slice::<v1::Notes, v2::Notes, _>("slice", up));
     assert_eq!(new.len(), 4);
     (0..4).for_each(|i| is_new(&new[i], i as u64));
     assert!(matches!(name_error(s.find::<v2::Notes>("slice")), NameError::CountMismatch { .. }));
@@ -465,7 +465,7 @@ fn readers_are_sent_to_the_lock_while_the_name_passes_on() {
         let (other, came) = (s.clone(), std::rc::Rc::new(std::cell::Cell::new(false)));
         let come = came.clone();
         at(step, move || come.set(is_moving(&other.inner.directory) == moving));
-        is_new(&s.migrate::<v1::Notes, v2::Notes, _>("notes", up).unwrap(), 7);
+        is_new(&patiently(|| s.migrate::<v1::Notes, v2::Notes, _>("notes", up)), 7);
         assert!(came.get(), "{step:?}");
         assert!(s.destroy::<v2::Notes>("notes").unwrap());
     }
@@ -519,7 +519,7 @@ fn the_new_object_stays_if_the_old_ones_drop_panics() {
     is_new(&migrate().unwrap(), 8);
     assert_eq!(s.object_count(), 1);
     // Nobody holds it any more, so it can be migrated on.
-    drop(s.migrate::<v2::Notes, v1::Notes, _>("notes", down).unwrap());
+    drop(patiently(|| s.migrate::<v2::Notes, v1::Notes, _>("notes", down)));
     sound(&s);
 }
 
@@ -533,11 +533,12 @@ fn one_thread_converts_whatever_the_race() {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    let new = s.migrate::<v1::Notes, v2::Notes, _>("raced", |old| {
+                    let counted = |old: &v1::Notes| {
                         converted.fetch_add(1, Ordering::Relaxed);
                         up(old)
-                    });
-                    is_new(&new.unwrap(), round.into());
+                    };
+                    let new = patiently(|| s.migrate::<v1::Notes, v2::Notes, _>("raced", counted));
+                    is_new(&new, round.into());
                 });
             }
         });
@@ -607,13 +608,13 @@ fn nothing_that_is_done_meanwhile_is_lost() {
         visitors.into_iter().map(|visitor| visitor.join().unwrap()).sum()
     });
     assert!(migrated > 10, "{migrated} {refused}");
-    let n = match s.migrate_with::<ShmMutex<i64>, ShmMutex<u64>>("counter", |old, slot| {
-        let n = *old.lock()? as u64;
-        slot.fill(ShmMutex::new(n))
-    }) {
-        Ok(counter) => *counter.lock().unwrap(),
-        Err(e) => panic!("{e}"),
-    };
+    let counter = patiently(|| {
+        s.migrate_with::<ShmMutex<i64>, ShmMutex<u64>>("counter", |old, slot| {
+            let n = *old.lock()? as u64;
+            slot.fill(ShmMutex::new(n))
+        })
+    });
+    let n = *counter.lock().unwrap();
     assert_eq!(n, added, "{migrated} migrations, {refused} refused");
     assert_eq!(s.object_count(), 1);
     sound(&s);
