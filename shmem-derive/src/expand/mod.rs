@@ -14,7 +14,7 @@ mod view;
 
 use crate::model::{Field, Fields, Item, Shape, Style, Variant};
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
-use quote::{format_ident, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{Generics, Member, parse_quote};
 
 /// The code for `item`.
@@ -35,6 +35,7 @@ pub(crate) fn item(item: &Item) -> TokenStream {
         code.default(),
         code.own_twin(),
         code.every_field(),
+        code.every_variant(),
         code.layout_checked_now(),
     ];
     quote! {
@@ -207,8 +208,13 @@ impl<'i> Code<'i> {
         let (params, _, clause) = self.generics.split_for_impl();
         let patterns = self.rows().into_iter().map(|row| {
             let members = row.members();
+            // A variant's are bound: they are viewed by their places, which the compiler does not see as reading them.
+            let names = (0..row.fields.len()).map(|i| match self.is_enum() {
+                true => format_ident!("_f{i}").to_token_stream(),
+                false => quote!(_),
+            });
             let variant = row.variant.map(|(_, variant)| &variant.name).map(|variant| quote!(::#variant));
-            quote!(#name #variant { #(#members: _),* } => {})
+            quote!(#name #variant { #(#members: #names),* } => {})
         });
         quote! {
             #[allow(dead_code)]
@@ -216,6 +222,29 @@ impl<'i> Code<'i> {
                 match __this { #(#patterns)* }
             }
         }
+    }
+
+    /// Writes each variant of an enum with data: they are built in place, so the compiler would say that none is ever
+    /// constructed.
+    fn every_variant(&self) -> TokenStream {
+        if !self.is_enum() || self.item.is_unit_only() {
+            return TokenStream::new();
+        }
+        let (this, name) = (&self.this, &self.item.name);
+        let (params, _, clause) = self.generics.split_for_impl();
+        let functions = self.rows().into_iter().enumerate().map(|(i, row)| {
+            let function = format_ident!("__variant_{i}");
+            let variant = row.variant.map(|(_, variant)| &variant.name);
+            let (types, members) = (self.types_of(row.fields), row.members());
+            let fields: Vec<_> = (0..types.len()).map(|f| format_ident!("__f{f}")).collect();
+            quote! {
+                #[allow(dead_code, clippy::too_many_arguments)]
+                fn #function #params (#(#fields: #types),*) -> #this #clause {
+                    #name::#variant { #(#members: #fields),* }
+                }
+            }
+        });
+        quote!(#(#functions)*)
     }
 }
 
