@@ -171,7 +171,7 @@ pub(crate) fn of_item(attrs: &[Attribute], errors: &mut Errors) -> Attrs {
                     "name" => &mut read.unsafe_name,
                     "module" => &mut read.unsafe_module,
                     _ => {
-                        let message = "only `name = \"…\"` and `module = \"…\"` are unsafe";
+                        let message = "only a name or a module is unsafe";
                         return Err(syn::Error::new(key.span(), message));
                     }
                 };
