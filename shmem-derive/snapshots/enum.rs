@@ -258,7 +258,7 @@ const _: () = {
         unsafe fn view<'shm>(
             __at: ::shmem_core::__private::core::ptr::NonNull<Self>,
             __access: ::shmem_core::access::Access<'shm>,
-        ) -> Self::Mut<'shm> {
+        ) -> <Self as ::shmem_core::ShmSafe>::Mut<'shm> {
             JobMut {
                 __place: unsafe { ::shmem_core::__private::Place::new(__at, __access) },
             }
@@ -344,23 +344,23 @@ const _: () = {
         }
         fn type_info() -> &'static ::shmem_core::TypeInfo {
             let _ = |__this: &Self| match __this {
-                Self::Idle {} => {}
-                Self::Running { id: __f0, name: __f1 } => {
+                Job::Idle {} => {}
+                Job::Running { id: __f0, name: __f1 } => {
                     let _ = __f0;
                     let _ = __f1;
                 }
-                Self::Failed { 0: __f0 } => {
+                Job::Failed { 0: __f0 } => {
                     let _ = __f0;
                 }
             };
-            let _ = || -> Self { Self::Idle {} };
+            let _ = || -> Self { Job::Idle {} };
             let _ = |__f0, __f1| -> Self {
-                Self::Running {
+                Job::Running {
                     id: __f0,
                     name: __f1,
                 }
             };
-            let _ = |__f0| -> Self { Self::Failed { 0: __f0 } };
+            let _ = |__f0| -> Self { Job::Failed { 0: __f0 } };
             const {
                 &::shmem_core::TypeInfo {
                     name: "Job",

@@ -154,7 +154,7 @@ const _: () = {
         unsafe fn view<'shm>(
             __at: ::shmem_core::__private::core::ptr::NonNull<Self>,
             __access: ::shmem_core::access::Access<'shm>,
-        ) -> Self::Mut<'shm> {
+        ) -> <Self as ::shmem_core::ShmSafe>::Mut<'shm> {
             let __at = __at.as_ptr();
             unsafe {
                 ShmOrderMut {
@@ -495,7 +495,9 @@ const _: () = {
             __access: ::shmem_core::access::Access<'_>,
         ) -> ::shmem_core::__private::core::result::Result<(), ::shmem_core::Error> {
             unsafe {
-                ::shmem_core::Init::init(
+                ::shmem_core::Init::<
+                    ShmOrder<<T as ::shmem_core::MirrorType>::Shm>,
+                >::init(
                     ShmOrderInit {
                         symbol: <String as ::shmem_core::Mirror>::mirror(&self.symbol),
                         fills: <Vec<

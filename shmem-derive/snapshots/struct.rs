@@ -96,7 +96,7 @@ const _: () = {
         unsafe fn view<'shm>(
             __at: ::shmem_core::__private::core::ptr::NonNull<Self>,
             __access: ::shmem_core::access::Access<'shm>,
-        ) -> Self::Mut<'shm> {
+        ) -> <Self as ::shmem_core::ShmSafe>::Mut<'shm> {
             let __at = __at.as_ptr();
             unsafe {
                 AccountMut {

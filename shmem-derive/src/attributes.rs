@@ -55,6 +55,11 @@ impl Keys {
         self.known.iter().map(|(name, _)| *name).find(|name| *name == key)
     }
 
+    /// How a known key is written.
+    fn written(&self, key: &str) -> &'static str {
+        self.known.iter().find(|(name, _)| *name == key).map_or("", |(_, written)| written)
+    }
+
     /// "known are `a`, `b` and `c`".
     fn list(&self) -> String {
         let written: Vec<_> = self.known.iter().map(|(_, written)| format!("`{written}`")).collect();
@@ -95,9 +100,20 @@ impl Keys {
                     match self.find(&key.to_string()) {
                         Some(known) => {
                             if seen.insert(known, key.span()).is_some() {
-                                errors.at(key.span(), &format!("`{known}` is given twice"));
+                                let twice = match known {
+                                    "unsafe" => "a type has one `unsafe(…)`: a whole name, or another module",
+                                    _ => &format!("`{known}` is given twice"),
+                                };
+                                errors.at(key.span(), twice);
                             }
-                            one(known, key.span(), input, errors)?;
+                            let written = self.written(known);
+                            one(known, key.span(), input, errors).map_err(|error| {
+                                syn::Error::new(error.span(), format!("{error}; write it as `{written}`"))
+                            })?;
+                            if written == known && !input.is_empty() && !input.peek(Token![,]) {
+                                errors.at(input.span(), &format!("`{known}` stands alone: remove this"));
+                                skip(input)?;
+                            }
                         }
                         None => {
                             errors.at(key.span(), &self.explain(&key.to_string()));
@@ -124,6 +140,11 @@ impl Keys {
                 "write it as `unsafe({key} = \"…\")`: whoever names a type vouches that every type of that name and \
                  layout has the same invariants"
             ),
+            "rename" if self.find("unsafe").is_some() => {
+                "a type's name is its identity: write `unsafe(name = \"…\")`, which vouches that every type of that name \
+                 and layout has the same invariants"
+                    .into()
+            }
             _ => self.unknown(key),
         }
     }
@@ -150,7 +171,7 @@ pub(crate) fn of_item(attrs: &[Attribute], errors: &mut Errors) -> Attrs {
                     "name" => &mut read.unsafe_name,
                     "module" => &mut read.unsafe_module,
                     _ => {
-                        let message = "only `name = \"…\"` and `module = \"…\"` are unsafe";
+                        let message = "only a name or a module is unsafe";
                         return Err(syn::Error::new(key.span(), message));
                     }
                 };

@@ -1,7 +1,7 @@
 //! The code written after a mistake: stand-ins for what the derive promises, so that the compiler does not add
 //! messages about things that are missing only because of it.
 
-use crate::expand::Code;
+use crate::expand::{self, Code};
 use crate::mirror;
 use crate::model::{Item, Shape};
 use crate::validate;
@@ -12,9 +12,16 @@ use syn::{GenericParam, Generics, parse_quote};
 /// The stand-in for `item`.
 pub(crate) fn item(item: &Item) -> TokenStream {
     let has_lifetimes = item.generics.params.iter().any(|param| matches!(param, GenericParam::Lifetime(_)));
-    if let Some(name) = &item.attrs.mirror {
-        // Its fields may be of any type, so the mistake is not in them.
-        let whole = !has_lifetimes && *name != item.name && !item.fields().is_empty();
+    if item.attrs.has("mirror") {
+        let Some(name) = &item.attrs.mirror else { return TokenStream::new() };
+        let in_fields = item.fields().into_iter().any(|field| validate::has_no_twin(&field.ty));
+        let is_enum_without_variants = matches!(&item.shape, Shape::Enum(variants) if variants.is_empty());
+        let whole = !has_lifetimes
+            && !in_fields
+            && item.repr.packed.is_none()
+            && *name != item.name
+            && !is_enum_without_variants
+            && !matches!(item.shape, Shape::Union(_));
         return if whole { mirror::item(item, name) } else { TokenStream::new() };
     }
     let krate = item.krate();
@@ -48,7 +55,7 @@ pub(crate) fn item(item: &Item) -> TokenStream {
                 unsafe fn view<'shm>(
                     _: #core::ptr::NonNull<Self>,
                     _: #krate::access::Access<'shm>,
-                ) -> Self::Mut<'shm> {
+                ) -> <Self as #krate::ShmSafe>::Mut<'shm> {
                     loop {}
                 }
                 unsafe fn relocate(_: *mut Self, _: *mut Self) {}
@@ -80,7 +87,48 @@ fn parts(item: &Item) -> (TokenStream, TokenStream) {
             code.rows().into_iter().map(|row| code.init_impl_with(row, Vec::new(), quote!(loop {}))).collect()
         }
     };
-    (quote!(#types const _: () = { #inits };), code.view_type())
+    let view = if item.is_unit_only() { TokenStream::new() } else { enum_view(item, &code) };
+    (quote!(#types const _: () = { #inits #view };), code.view_type())
+}
+
+/// What the view of an enum can do, and the functions of its unit variants.
+fn enum_view(item: &Item, code: &Code<'_>) -> TokenStream {
+    if item.variants().is_empty() {
+        return TokenStream::new();
+    }
+    let (krate, this) = (item.krate(), &code.this);
+    let core = quote!(#krate::__private::core);
+    let (view, variant_view, units) = (item.view_name(), item.variant_view_name(), code.unit_functions());
+    let mut generics = expand::own_generics(item);
+    expand::bind_params(&mut generics, &quote!(#krate::ShmSafe));
+    generics.params.insert(0, parse_quote!('shm));
+    let (params, args, clause) = generics.split_for_impl();
+    let mut lent = generics.clone();
+    lent.params[0] = parse_quote!('_);
+    let (_, lent_args, _) = lent.split_for_impl();
+    quote! {
+        #[allow(dead_code)]
+        impl #params #view #args #clause {
+            pub fn get(&mut self) -> #variant_view #lent_args {
+                loop {}
+            }
+            pub fn set<__I>(&mut self, _: __I) -> #core::result::Result<(), #krate::Error> {
+                loop {}
+            }
+        }
+        impl #params #core::ops::Deref for #view #args #clause {
+            type Target = #this;
+            fn deref(&self) -> &#this {
+                loop {}
+            }
+        }
+        impl #params #core::ops::DerefMut for #view #args #clause {
+            fn deref_mut(&mut self) -> &mut #this {
+                loop {}
+            }
+        }
+        #units
+    }
 }
 
 /// The types of the views and the initialisers. Fields in error have references for views.

@@ -10,7 +10,8 @@ use crate::model::{Attrs, Field, FieldAttrs, Fields, Item, Repr, Shape, Style, V
 use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::punctuated::Punctuated;
-use syn::{Expr, GenericParam, Generics, Index, Member, TypeParam, parse_quote};
+use syn::spanned::Spanned;
+use syn::{Expr, GenericParam, Generics, Index, Member, Path, TypeParam, parse_quote};
 
 /// The code for an ordinary `item` that is to have a twin called `name`.
 pub(crate) fn item(item: &Item, name: &Ident) -> TokenStream {
@@ -41,8 +42,11 @@ fn twin(item: &Item, name: &Ident) -> Item {
         }
         Shape::Union(span) => Shape::Union(*span),
     };
+    let mut at = item.attrs.at.clone();
+    // A mistake, which was reported.
+    at.remove("pod");
     let attrs = Attrs {
-        at: item.attrs.at.clone(),
+        at,
         version: item.attrs.version,
         unsafe_name: item.attrs.unsafe_name.clone(),
         unsafe_module: item.attrs.unsafe_module.clone(),
@@ -136,7 +140,7 @@ fn stored(fields: &Fields) -> impl Iterator<Item = (&Field, Member)> {
 /// The type of a field in the twin.
 fn twin_type(item: &Item, field: &Field) -> TokenStream {
     if let Some(module) = &field.attrs.with {
-        return quote!(#module::Shm);
+        return of_module(module, "Shm");
     }
     let krate = item.krate();
     let params: Vec<_> = item.generics.type_params().map(|param| param.ident.clone()).collect();
@@ -145,6 +149,31 @@ fn twin_type(item: &Item, field: &Field) -> TokenStream {
     let krate = item.krate_at(start);
     let (open, close) = (quote_spanned!(start=> <), quote_spanned!(end=> >::Shm));
     quote!(#open #ordinary as #krate::MirrorType #close)
+}
+
+/// What the module of `#[shm(with = …)]` has under this name; shown where the module is named.
+fn of_module(module: &Path, name: &str) -> TokenStream {
+    let at = place_of(module);
+    let name = Ident::new(name, Span::call_site().located_at(at));
+    quote_spanned!(at=> #module::#name)
+}
+
+/// A call of the module's function; shown, with its argument, where the module is named.
+fn call_of_module(module: &Path, name: &str, argument: TokenStream) -> TokenStream {
+    let at = place_of(module);
+    let function = of_module(module, name);
+    let argument: TokenStream = argument
+        .into_iter()
+        .map(|mut token| {
+            token.set_span(token.span().located_at(at));
+            token
+        })
+        .collect();
+    quote_spanned!(at=> #function(#argument))
+}
+
+fn place_of(module: &Path) -> Span {
+    module.segments.last().map_or_else(Span::call_site, |last| last.ident.span())
 }
 
 /// `tokens` with each type parameter `T` written as `Twin<T>`.
@@ -396,20 +425,25 @@ impl Mirror<'_> {
 
     /// Builds the twin of `self`, a reference.
     fn to_shm(&self) -> TokenStream {
-        let krate = &self.krate;
+        let (krate, shm) = (&self.krate, self.twin_of_ordinary());
         let built = |init: Ident, fields: &Fields, value: &dyn Fn(usize, &Field) -> TokenStream| {
             let inits = fields.list.iter().enumerate().filter(|(_, field)| field.attrs.skip.is_none());
             let inits = inits.map(|(i, field)| {
                 let (ty, value) = (self.item.without_self(&field.ty), value(i, field));
                 match &field.attrs.with {
-                    Some(module) => quote!(#module::init(#value)),
-                    None => quote!(<#ty as #krate::Mirror>::mirror(#value)),
+                    Some(module) => call_of_module(module, "init", value),
+                    None => {
+                        let (start, end) = expand::ends(&ty);
+                        let (krate, open) = (self.item.krate_at(start), quote_spanned!(start=> <));
+                        let close = quote_spanned!(end=> >::mirror);
+                        quote!(#open #ty as #krate::Mirror #close(#value))
+                    }
                 }
             });
             let members = stored(fields).map(|(_, member)| member);
             quote! {
                 // SAFETY: by the caller.
-                unsafe { #krate::Init::init(#init { #(#members: #inits),* }, __slot, __access) }
+                unsafe { #krate::Init::<#shm>::init(#init { #(#members: #inits),* }, __slot, __access) }
             }
         };
         match &self.item.shape {
@@ -447,18 +481,23 @@ impl Mirror<'_> {
 
     /// Makes the ordinary value of `__shm`.
     fn to_native(&self) -> TokenStream {
-        let krate = &self.krate;
-        let core = quote!(#krate::__private::core);
         let made = |fields: &Fields| {
             let mut names = (0..).map(|i| format_ident!("__f{i}"));
             let values = fields.list.iter().map(|field| {
                 if field.attrs.skip.is_some() {
-                    return quote!(#core::default::Default::default());
+                    let at = Span::call_site().located_at(field.ty.span());
+                    let krate = self.item.krate_at(at);
+                    return quote_spanned!(at=> #krate::__private::core::default::Default::default());
                 }
                 let (name, ty) = (names.next(), self.item.without_self(&field.ty));
                 match &field.attrs.with {
-                    Some(module) => quote!(#module::to_native(#name)),
-                    None => quote!(<#ty as #krate::Mirror>::to_native(#name)),
+                    Some(module) => call_of_module(module, "to_native", name.to_token_stream()),
+                    None => {
+                        let (start, end) = expand::ends(&ty);
+                        let (krate, open) = (self.item.krate_at(start), quote_spanned!(start=> <));
+                        let close = quote_spanned!(end=> >::to_native);
+                        quote!(#open #ty as #krate::Mirror #close(#name))
+                    }
                 }
             });
             let members = fields.list.iter().map(|field| &field.member);

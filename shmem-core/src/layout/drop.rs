@@ -36,6 +36,11 @@ use super::ShmSafe;
 /// drop(Session { id: 7 });
 /// assert_eq!(CLOSED.load(Ordering::Relaxed), 7);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say what is done when it is destroyed",
+    label = "this calls `ShmDrop::drop`",
+    note = "implement `ShmDrop` for `{Self}`, or remove `#[shm(drop)]`"
+)]
 pub trait ShmDrop: ShmSafe {
     /// The value that `this` views is being destroyed.
     fn drop(this: Self::Mut<'_>);

@@ -49,7 +49,7 @@ impl<'i> Code<'i> {
                 unsafe fn view<'shm>(
                     __at: #core::ptr::NonNull<Self>,
                     __access: #krate::access::Access<'shm>,
-                ) -> Self::Mut<'shm> {
+                ) -> <Self as #krate::ShmSafe>::Mut<'shm> {
                     #view
                 }
 

@@ -7,7 +7,7 @@
 use super::{Code, Row, tag_name};
 use heck::ToSnakeCase;
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{ToTokens, format_ident, quote};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 
 /// The constant with the places of a variant's fields.
@@ -43,14 +43,21 @@ impl<'i> Code<'i> {
 
     /// A constant for each variant's tag.
     fn tags(&self) -> TokenStream {
-        let (private, ty) = (&self.private, self.tag_type());
+        let ty = self.tag_type();
         let of_c = self.item.repr.int.is_none();
         let tags = self.item.variants().iter().enumerate().map(|(i, variant)| {
             let name = tag_name(i);
             let value = match &variant.discriminant {
                 Some(value) => {
                     let value = self.item.without_self(value);
-                    if of_c { quote!(#private::c_int(#value)) } else { quote!(#value) }
+                    match of_c {
+                        true => {
+                            let (at, _) = super::ends(&value);
+                            let krate = self.item.krate_at(super::located(at));
+                            quote_spanned!(super::located(at)=> #krate::__private::c_int(#value))
+                        }
+                        false => quote!(#value),
+                    }
                 }
                 None if i == 0 => quote!(0),
                 None => {
@@ -98,12 +105,14 @@ impl<'i> Code<'i> {
         if self.item.is_unit_only() {
             return None;
         }
-        let (core, private, ty) = (&self.core, &self.private, self.tag_type());
+        let (core, ty) = (&self.core, self.tag_type());
         let value = match rows.iter().find(|row| row.is_empty()) {
             Some(unit) => unit.tag().to_token_stream(),
             None => {
                 let tags = rows.iter().map(Row::tag);
-                quote!(#private::unused_tag(
+                let at = super::located(self.item.name.span());
+                let krate = self.item.krate_at(at);
+                quote_spanned!(at=> #krate::__private::unused_tag(
                     &[#(#tags as #core::primitive::i128),*],
                     #ty::MIN as #core::primitive::i128,
                     #ty::MAX as #core::primitive::i128,
@@ -121,6 +130,7 @@ impl<'i> Code<'i> {
         if !self.is_enum() {
             return TokenStream::new();
         }
+        let name = &self.item.name;
         let (patterns, literals): (Vec<_>, Vec<_>) = self
             .rows()
             .into_iter()
@@ -129,8 +139,8 @@ impl<'i> Code<'i> {
                 let names: Vec<_> = (0..row.fields.len()).map(|i| format_ident!("__f{i}")).collect();
                 let (members, again) = (row.members(), row.members());
                 (
-                    quote!(Self::#variant { #(#members: #names),* } => { #(let _ = #names;)* }),
-                    quote!(let _ = |#(#names),*| -> Self { Self::#variant { #(#again: #names),* } };),
+                    quote!(#name::#variant { #(#members: #names),* } => { #(let _ = #names;)* }),
+                    quote!(let _ = |#(#names),*| -> Self { #name::#variant { #(#again: #names),* } };),
                 )
             })
             .unzip();
@@ -206,7 +216,7 @@ impl<'i> Code<'i> {
     }
 
     /// A function for each variant without fields that gives its initialiser.
-    fn unit_functions(&self) -> TokenStream {
+    pub(crate) fn unit_functions(&self) -> TokenStream {
         let (this, vis) = (&self.this, &self.item.vis);
         let (params, _, clause) = self.generics.split_for_impl();
         let functions = self.item.variants().iter().filter(|v| v.fields.list.is_empty()).map(|variant| {

@@ -1,14 +1,17 @@
 //! A type of which nothing matters but its bytes.
 
 use super::Code;
-use proc_macro2::TokenStream;
-use quote::quote;
+use proc_macro2::{Span, TokenStream};
+use quote::{quote, quote_spanned};
 
 impl<'i> Code<'i> {
     /// The code for a plain-old-data type. Its fields may be of types that are not `ShmSafe`, so it is described by its
     /// name, its version and its size alone.
     pub(super) fn pod(&self) -> TokenStream {
         let (krate, core, private, this) = (&self.krate, &self.core, &self.private, &self.this);
+        let at = super::located(self.item.attrs.at.get("pod").copied().unwrap_or_else(Span::call_site));
+        let krate_at = self.item.krate_at(at);
+        let checked = quote_spanned!(at=> #krate_at::__private::pod_checked::<Self>());
         let (params, _, clause) = self.generics.split_for_impl();
         let info = self.type_info_of(&quote!(Primitive), None);
         let (hash, default) = (self.hash(), self.default());
@@ -21,14 +24,14 @@ impl<'i> Code<'i> {
                 unsafe impl #params #krate::ShmSafe for #this #clause {
                     type Parts = ();
                     type Mut<'shm> = &'shm mut Self;
-                    const PLAIN: #core::primitive::bool = #private::pod_checked::<Self>();
+                    const PLAIN: #core::primitive::bool = #checked;
                     const ANY_BITS: #core::primitive::bool = true;
 
                     #[inline]
                     unsafe fn view<'shm>(
                         __at: #core::ptr::NonNull<Self>,
                         __access: #krate::access::Access<'shm>,
-                    ) -> Self::Mut<'shm> {
+                    ) -> <Self as #krate::ShmSafe>::Mut<'shm> {
                         // SAFETY: as the caller says; a movable type.
                         unsafe { #private::view_movable(__at, __access) }
                     }

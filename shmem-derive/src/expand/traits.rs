@@ -3,7 +3,7 @@
 use super::{Code, Row, allowed, bind_params, own_generics};
 use crate::model::Style;
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::parse_quote;
 
 impl<'i> Code<'i> {
@@ -35,8 +35,11 @@ impl<'i> Code<'i> {
     /// `Drop` by the view, where asked for; else a ban on it.
     pub(super) fn drop(&self) -> TokenStream {
         let (krate, core, private, this) = (&self.krate, &self.core, &self.private, &self.this);
-        if self.item.attrs.has("drop") {
+        if let Some(asked) = self.item.attrs.at.get("drop") {
             let (params, _, clause) = self.generics.split_for_impl();
+            let at = super::located(*asked);
+            let krate_at = self.item.krate_at(at);
+            let destroy = quote_spanned!(at=> <Self as #krate_at::ShmDrop>::drop);
             return quote! {
                 #[automatically_derived]
                 impl #params #core::ops::Drop for #this #clause {
@@ -47,7 +50,7 @@ impl<'i> Code<'i> {
                         unsafe {
                             let __at = #core::ptr::NonNull::new_unchecked(&raw mut *self);
                             let __access = #private::access_of(__at.as_ptr());
-                            <Self as #krate::ShmDrop>::drop(<Self as #krate::ShmSafe>::view(__at, __access))
+                            #destroy(<Self as #krate::ShmSafe>::view(__at, __access))
                         }
                     }
                 }

@@ -2,12 +2,12 @@
 
 mod types;
 
-pub(crate) use types::{is_rejected, is_unsized};
+pub(crate) use types::{has_no_twin, is_rejected, is_unsized};
 
-use crate::model::{Field, Item, Shape, Variant};
+use crate::model::{Field, Item, Shape};
 use proc_macro2::{Span, TokenStream};
 use std::collections::HashSet;
-use syn::{GenericParam, TypeParamBound};
+use syn::{GenericParam, LitStr, TypeParamBound};
 
 /// The mistakes found so far.
 #[derive(Default)]
@@ -51,7 +51,8 @@ pub(crate) fn item(item: &Item, errors: &mut Errors) {
     parameters(item, errors);
     names(item, errors);
     attributes(item, errors);
-    if item.attrs.mirror.is_some() {
+    // Also if its name is malformed: the fields are an ordinary type's.
+    if item.attrs.has("mirror") {
         return mirrored(item, errors);
     }
     layout(item, errors);
@@ -70,7 +71,7 @@ fn layout(item: &Item, errors: &mut Errors) {
     for other in &repr.other {
         let instead = match (is_enum, &*other.to_string()) {
             (true, "u128" | "i128") => {
-                "has a tag of more than 64 bits: use `repr(u64)` or `repr(i64)`".into()
+                format!("`repr({other})` makes a tag of more than 64 bits: use `repr(u64)` or `repr(i64)`")
             }
             (true, _) => format!("`repr({other})` fixes no layout that every process shares: use `repr(u8)`"),
             _ => format!("`repr({other})` fixes no layout that every process shares: use `repr(C)`"),
@@ -97,7 +98,9 @@ fn layout(item: &Item, errors: &mut Errors) {
             "an enum in shared memory has a tag: use `repr(u8)` instead of `repr(transparent)`",
         );
     }
-    let fixed = repr.c.is_some() || repr.transparent.is_some() || (is_enum && repr.int.is_some());
+    // The language lets one without variants have no `repr`.
+    let is_empty = is_enum && item.variants().is_empty();
+    let fixed = repr.c.is_some() || repr.transparent.is_some() || (is_enum && repr.int.is_some()) || is_empty;
     if !fixed && repr.packed.is_none() && repr.other.is_empty() {
         let name = &item.name;
         errors.at(
@@ -150,12 +153,12 @@ fn variants(item: &Item, errors: &mut Errors) {
 /// What is renamed has a name of its own, and is not a field that nobody stores.
 fn names(item: &Item, errors: &mut Errors) {
     let mut fields = |list: &[Field]| {
-        let mut seen = HashSet::new();
-        for field in list.iter().filter(|field| field.attrs.skip.is_none()) {
-            if !seen.insert(field.name())
-                && let Some(rename) = &field.attrs.rename
-            {
-                errors.at(rename.span(), "another field has this name");
+        let stored: Vec<_> = list.iter().filter(|field| field.attrs.skip.is_none()).collect();
+        let given = stored.iter().map(|field| (field.name(), field.attrs.rename.as_ref()));
+        distinct(given, "another field has this name", errors);
+        for field in list {
+            if let (Some(_), Some(rename)) = (field.attrs.skip, &field.attrs.rename) {
+                errors.at(rename.span(), "a field that is skipped has no name: remove `rename` or `skip`");
             }
         }
     };
@@ -164,13 +167,24 @@ fn names(item: &Item, errors: &mut Errors) {
         Shape::Enum(variants) => variants.iter().for_each(|variant| fields(&variant.fields.list)),
         Shape::Union(_) => {}
     }
-    // From behind, so that it is the renamed one that is blamed.
-    let given: Vec<String> = item.variants().iter().map(Variant::schema_name).collect();
-    for variant in item.variants() {
-        if let Some(rename) = &variant.attrs.rename
-            && given.iter().filter(|name| **name == rename.value()).count() > 1
+    let given = item.variants().iter().map(|variant| (variant.schema_name(), variant.attrs.rename.as_ref()));
+    distinct(given, "another variant has this name", errors);
+}
+
+/// No two of `given` are one name. It is a renamed one that is blamed, of two such the second.
+fn distinct<'i>(
+    given: impl Iterator<Item = (String, Option<&'i LitStr>)>,
+    message: &str,
+    errors: &mut Errors,
+) {
+    // Those that keep their names first.
+    let (kept, renamed): (Vec<_>, Vec<_>) = given.partition(|(_, rename)| rename.is_none());
+    let mut seen: HashSet<String> = kept.into_iter().map(|(name, _)| name).collect();
+    for (name, rename) in renamed {
+        if let Some(rename) = rename
+            && !seen.insert(name)
         {
-            errors.at(rename.span(), "another variant has this name");
+            errors.at(rename.span(), message);
         }
     }
 }
@@ -224,11 +238,16 @@ fn not_mirrored(item: &Item, errors: &mut Errors) {
 
 /// What a mirrored type cannot be: it is an ordinary one, so its fields may be what they like.
 fn mirrored(item: &Item, errors: &mut Errors) {
-    let Some(mirror) = &item.attrs.mirror else { return };
-    if *mirror == item.name {
+    if let Some(mirror) = item.attrs.mirror.as_ref().filter(|mirror| **mirror == item.name) {
         errors.at(mirror.span(), "the mirror is a type of its own: give it another name");
     }
+    if let Some(packed) = item.repr.packed {
+        errors.at(packed, "the fields of a packed type cannot be borrowed, so they cannot be converted");
+    }
     for field in item.fields() {
+        if field.attrs.skip.is_none() && field.attrs.with.is_none() {
+            types::ordinary(&field.ty, errors);
+        }
         if let (Some(skip), Some(_)) = (field.attrs.skip, &field.attrs.with) {
             errors.at(skip, "a field that is skipped is not converted: remove `with` or `skip`");
         }

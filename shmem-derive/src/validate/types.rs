@@ -64,6 +64,64 @@ pub(super) fn ty(field: &Type, errors: &mut Errors) {
     }
 }
 
+/// No type of a mirrored type's field that can have no twin, whatever is added to the library: what borrows, points into
+/// one process, or changes behind a shared reference.
+pub(super) fn ordinary(field: &Type, errors: &mut Errors) {
+    let why = match field {
+        Type::Group(group) => return ordinary(&group.elem, errors),
+        Type::Paren(paren) => return ordinary(&paren.elem, errors),
+        Type::Array(array) => return ordinary(&array.elem, errors),
+        Type::Tuple(tuple) => return tuple.elems.iter().for_each(|elem| ordinary(elem, errors)),
+        Type::Path(path) => return ordinary_path(path, errors),
+        Type::Reference(_) => {
+            "a reference borrows, and what is read from shared memory is owned: use String, Vec<T> or Box<T>"
+        }
+        Type::Ptr(_) => "a raw pointer holds an address of one process",
+        Type::FnPtr(_) => "a function pointer holds an address of one process",
+        _ => return,
+    };
+    errors.over(field, &format!("{why}; {APART}"));
+}
+
+/// What can be done about a field without a twin.
+const APART: &str = "`#[shm(with = module)]` converts a field, `#[shm(skip)]` leaves it out";
+
+fn ordinary_path(path: &TypePath, errors: &mut Errors) {
+    let segments = &path.path.segments;
+    let (Some(last), None) = (segments.last(), &path.qself) else { return };
+    let from_std =
+        segments.len() > 1 && ["std", "core", "alloc"].iter().any(|root| segments[0].ident == root);
+    let name = last.ident.to_string();
+    let why = match &*name {
+        _ if segments.len() > 1 && !from_std => None,
+        "Rc" | "Arc" | "Weak" => Some("is shared within one process"),
+        "Cell" | "RefCell" | "OnceCell" | "OnceLock" | "LazyCell" | "LazyLock" | "Mutex" | "RwLock" => {
+            Some("changes behind a shared reference, so what is converted is its content")
+        }
+        "NonNull" | "AtomicPtr" => Some("holds an address of one process"),
+        "Instant" => Some("is a point on one process's clock"),
+        _ => None,
+    };
+    if let Some(why) = why {
+        let own =
+            if from_std { String::new() } else { format!(" (for a type of your own write `self::{name}`)") };
+        return errors.over(path, &format!("`{name}` {why}: it has no twin in shared memory; {APART}{own}"));
+    }
+    let PathArguments::AngleBracketed(args) = &last.arguments else { return };
+    for arg in &args.args {
+        if let GenericArgument::Type(arg) = arg {
+            ordinary(arg, errors);
+        }
+    }
+}
+
+/// Whether a mirrored type's field can have no twin.
+pub(crate) fn has_no_twin(field: &Type) -> bool {
+    let mut errors = Errors::default();
+    ordinary(field, &mut errors);
+    errors.is_some()
+}
+
 fn reference(reference: &syn::TypeReference, errors: &mut Errors) {
     let mut target = &*reference.elem;
     while let Type::Group(syn::TypeGroup { elem, .. }) | Type::Paren(syn::TypeParen { elem, .. }) = target {

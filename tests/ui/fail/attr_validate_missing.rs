@@ -1,0 +1,11 @@
+//! It exists.
+use shmem_core::ShmSafe;
+
+#[derive(ShmSafe)]
+#[shm(validate = Stored::check)]
+#[repr(C)]
+struct Stored {
+    even: u64,
+}
+
+fn main() {}

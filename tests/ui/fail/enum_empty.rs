@@ -1,0 +1,7 @@
+//! An enum without variants has no values.
+use shmem_core::ShmSafe;
+
+#[derive(ShmSafe)]
+enum Never {}
+
+fn main() {}
