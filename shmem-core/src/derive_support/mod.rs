@@ -15,6 +15,7 @@ use crate::access::{Access, MAX_ALIGN};
 use crate::error::Result;
 use crate::layout::{ConstArg, Init, ShmSafe};
 use crate::mapping::registry;
+use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 
 pub use core;
@@ -28,6 +29,10 @@ pub unsafe fn access_of<'a, T>(at: *const T) -> Access<'a> {
     // SAFETY: 1.
     unsafe { registry::access_of(at) }
 }
+
+/// Types of fields in a bound on an auto trait. A type of this crate, so that nobody else can implement one for it;
+/// the lifetime makes the compiler accept a bound that may be plainly false.
+pub struct Fields<'a, T>(PhantomData<&'a ()>, T);
 
 /// A field that was built; dropped with it if a later one fails.
 #[derive(Debug)]

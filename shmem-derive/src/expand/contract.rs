@@ -3,23 +3,33 @@
 use super::{Code, allowed, ends};
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
+use syn::parse_quote;
 
 impl<'i> Code<'i> {
-    /// What `Parts` is: a type that anybody may name, though its fields' types may be private.
+    /// What `Parts` is: a type that anybody may name, though its fields' types may be private. What makes it `Frozen` is
+    /// written out, so that no other implementation can be.
     pub(super) fn parts(&self) -> TokenStream {
-        let core = &self.core;
+        let (core, private) = (&self.core, &self.private);
         let generics = &self.generics;
-        let clause = &generics.where_clause;
+        let (_, args, clause) = generics.split_for_impl();
         let reach = self.types().into_iter().map(|ty| {
             let (start, end) = ends(&ty);
             let (krate, open) = (self.item.krate_at(start), quote_spanned!(start=> ::Reach<));
             let close = quote_spanned!(end=> >);
             quote!(#krate #open #ty #close)
         });
+        let reach: Vec<_> = reach.collect();
+        let mut frozen = generics.clone();
+        frozen.params.insert(0, parse_quote!('shm));
+        let bound = parse_quote!(#private::Fields<'shm, (#(#reach,)*)>: #core::panic::RefUnwindSafe);
+        frozen.make_where_clause().predicates.push(bound);
+        let (frozen_params, _, where_frozen) = frozen.split_for_impl();
         let allowed = allowed();
         quote! {
             #allowed
             pub struct __ShmParts #generics (#core::marker::PhantomData<(#(#reach,)*)>) #clause;
+            #[automatically_derived]
+            impl #frozen_params #core::panic::RefUnwindSafe for __ShmParts #args #where_frozen {}
         }
     }
 

@@ -128,8 +128,7 @@ impl<'i> Code<'i> {
         });
         let tag = self.tag_type();
         let mut movable = self.view_generics.clone();
-        let fields = quote!(__ShmFields #args);
-        movable.make_where_clause().predicates.push(syn::parse_quote!(#fields: #core::marker::Unpin));
+        movable.make_where_clause().predicates.push(self.fields_are_unpin());
         let (_, _, where_movable) = movable.split_for_impl();
         quote! {
             impl #params #view #args #clause {
