@@ -3,13 +3,13 @@
 use super::{Code, allowed, ends};
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
-use syn::parse_quote;
+use syn::{WherePredicate, parse_quote};
 
 impl<'i> Code<'i> {
     /// What `Parts` is: a type that anybody may name, though its fields' types may be private. What makes it `Frozen` is
     /// written out, so that no other implementation can be.
     pub(super) fn parts(&self) -> TokenStream {
-        let (core, private) = (&self.core, &self.private);
+        let core = &self.core;
         let generics = &self.generics;
         let (_, args, clause) = generics.split_for_impl();
         let reach = self.types().into_iter().map(|ty| {
@@ -21,8 +21,17 @@ impl<'i> Code<'i> {
         let reach: Vec<_> = reach.collect();
         let mut frozen = generics.clone();
         frozen.params.insert(0, parse_quote!('shm));
-        let bound = parse_quote!(#private::Fields<'shm, (#(#reach,)*)>: #core::panic::RefUnwindSafe);
-        frozen.make_where_clause().predicates.push(bound);
+        let bounds = self.types().into_iter().map(|ty| -> WherePredicate {
+            let (start, end) = ends(&ty);
+            // The bound from the start of the type to its end, so that the compiler points there, and only once.
+            let krate = self.item.krate_at(start);
+            let open = quote_spanned!(start=> #krate::__private::Fields<'shm, #krate::Reach<);
+            let (close, panic) =
+                (quote_spanned!(end=> >>), quote_spanned!(start=> #krate::__private::core::panic));
+            let bound = quote_spanned!(end=> ::RefUnwindSafe);
+            parse_quote!(#open #ty #close: #panic #bound)
+        });
+        frozen.make_where_clause().predicates.extend(bounds);
         let (frozen_params, _, where_frozen) = frozen.split_for_impl();
         let allowed = allowed();
         quote! {
