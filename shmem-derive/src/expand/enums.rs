@@ -121,6 +121,36 @@ impl<'i> Code<'i> {
         let mut lent = self.view_generics.clone();
         lent.params[0] = syn::parse_quote!('_);
         let (_, lent_args, _) = lent.split_for_impl();
+    /// Asks the compiler which variant goes with each tag, and where its fields are and of what type: another attribute may
+    /// have changed the discriminants, the types, or a `repr` such that size and alignment stay.
+    pub(super) fn variants_checked(&self, this: &TokenStream) -> TokenStream {
+        let (core, private, name, ty) = (&self.core, &self.private, &self.item.name, self.tag_type());
+        let parts = self.parts_turbofish();
+        let variants = self.rows().into_iter().map(|row| {
+            let (i, variant) = row.variant.map_or((0, None), |(i, variant)| (i, Some(&variant.name)));
+            let (tag, places, members) = (row.tag(), places_name(i), row.members());
+            let names: Vec<_> = (0..row.fields.len()).map(|f| format_ident!("__f{f}")).collect();
+            let checks = self.types_of(row.fields).into_iter().zip(&names).enumerate().map(|(f, (ty, name))| {
+                quote! {
+                    // SAFETY: it is a field of that.
+                    unsafe { #private::check_place::<_, #ty>(__at, &raw const *#name, #parts::#places[#f]) };
+                }
+            });
+            quote! {{
+                let mut __room = #core::mem::MaybeUninit::<#this>::uninit();
+                // SAFETY: the room is large enough: size and tag have been compared.
+                let __at = unsafe { #private::room_with_tag::<#ty, #this>(&mut __room, #tag) };
+                // SAFETY: nothing is read but the tag.
+                match unsafe { &*__at } {
+                    #name::#variant { #(#members: #names),* } => { #(#checks)* }
+                    #[allow(unreachable_patterns)]
+                    _ => #private::other_variant(),
+                }
+            }}
+        });
+        quote!(#(#variants)*)
+    }
+
         let variants = self.rows().into_iter().map(|row| {
             let name = row.variant.map(|(_, variant)| &variant.name);
             let (tag, views) = (row.tag(), self.views(row, quote!(#variant_view::#name)));
