@@ -402,7 +402,11 @@ impl Mirror<'_> {
             let inits = inits.map(|(i, field)| {
                 let (ty, value) = (self.item.without_self(&field.ty), value(i, field));
                 match &field.attrs.with {
-                    Some(module) => quote!(#module::init(#value)),
+                    // As a safe function: this stands in unsafe code.
+                    Some(module) => quote! {{
+                        let __init: fn(_) -> _ = #module::init;
+                        __init(#value)
+                    }},
                     None => quote!(<#ty as #krate::Mirror>::mirror(#value)),
                 }
             });
