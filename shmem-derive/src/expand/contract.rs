@@ -131,7 +131,8 @@ impl<'i> Code<'i> {
         }
     }
 
-    /// Each field; then, once all that is reached was found sound, what `validate` says.
+    /// Each field; and, once all that is reached was found sound, what `validate` says. It is noted before the fields' own,
+    /// which are to be asked first.
     fn visit(&self) -> TokenStream {
         let fields = self.by_tag(
             "__this",
@@ -160,7 +161,7 @@ impl<'i> Code<'i> {
                 });
             }
         });
-        quote!(#fields #validate)
+        quote!(#validate #fields)
     }
 
     fn lock_held(&self) -> TokenStream {
