@@ -56,6 +56,19 @@ pub unsafe fn set_tag<T: Tag, E>(at: *mut E, tag: T) {
     unsafe { tag.publish(at.cast()) }
 }
 
+/// Stores the tag that the enum at `at` has while its fields change, before anything that is written after.
+///
+/// # Safety
+/// 1. As [`set_tag`], 1. The tag is a variant's without fields, or no variant's.
+#[inline(always)]
+pub unsafe fn vacate<T: Tag, E>(at: *mut E, tag: T) {
+    // SAFETY: 1; nothing goes with the tag.
+    unsafe { set_tag(at, tag) };
+    // SYNC vacate: no field is written before the tag hides it. A kill leaves a prefix in program order, so the
+    // compiler's order is all it takes.
+    compiler_fence(Ordering::SeqCst);
+}
+
 /// A field of a variant, `offset` bytes from the enum's start.
 ///
 /// # Safety
@@ -194,19 +207,6 @@ impl EnumLayout {
     }
 }
 
-/// What the view of an enum is made of: a unique reference to the value, and access to its segment.
-#[derive(Debug)]
-pub struct Place<'a, T> {
-    at: NonNull<T>,
-    access: Access<'a>,
-    _value: PhantomData<&'a mut T>,
-}
-
-// SAFETY: it is a unique reference to the value; its context holds no thread's state.
-unsafe impl<T: Send> Send for Place<'_, T> {}
-// SAFETY: shared, it only gives `&T`.
-unsafe impl<T: Sync> Sync for Place<'_, T> {}
-
 /// Room for an enum in which only the tag is set; to be asked, at compile time, what the compiler makes of it.
 ///
 /// # Safety
@@ -241,6 +241,19 @@ pub const unsafe fn check_place<E, F>(at: *const E, field: *const F, place: usiz
 pub const fn other_variant() -> ! {
     panic!("a variant has another discriminant than the derive saw (was it changed by another attribute?)")
 }
+
+/// What the view of an enum is made of: a unique reference to the value, and access to its segment.
+#[derive(Debug)]
+pub struct Place<'a, T> {
+    at: NonNull<T>,
+    access: Access<'a>,
+    _value: PhantomData<&'a mut T>,
+}
+
+// SAFETY: it is a unique reference to the value; its context holds no thread's state.
+unsafe impl<T: Send> Send for Place<'_, T> {}
+// SAFETY: shared, it only gives `&T`.
+unsafe impl<T: Sync> Sync for Place<'_, T> {}
 
 impl<'a, T: ShmSafe> Place<'a, T> {
     /// # Safety

@@ -6,7 +6,7 @@ mod enums;
 
 pub use enums::{
     EnumLayout, Place, Tag, c_int, check_place, field_at, field_at_mut, no_variant, other_variant,
-    pod_checked, room_with_tag, set_tag, tag, unused_tag, view_movable,
+    pod_checked, room_with_tag, set_tag, tag, unused_tag, vacate, view_movable,
 };
 
 pub use crate::layout::mirror::{OwnTwin, Twin};

@@ -124,7 +124,7 @@ impl<'i> Code<'i> {
         let tag = self.tag_type();
         quote! {
             // SAFETY: `to` is valid for writes, by the caller.
-            unsafe { #private::set_tag::<#tag, _>(__to, __SHM_VACANT) };
+            unsafe { #private::vacate::<#tag, _>(__to, __SHM_VACANT) };
             #fields
             // SAFETY: both by the caller; the fields that go with the tag are there.
             unsafe { #private::set_tag::<#tag, _>(__to, #private::tag::<#tag, _>(__from)) }
