@@ -6,7 +6,7 @@
 
 use super::{Code, Row, tag_name};
 use heck::ToSnakeCase;
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
 use syn::ext::IdentExt;
 
@@ -44,18 +44,25 @@ impl<'i> Code<'i> {
     /// A constant for each variant's tag.
     fn tags(&self) -> TokenStream {
         let (private, ty) = (&self.private, self.tag_type());
-        let of_c = self.item.repr.int.is_none();
+        let int = self.item.repr.int.as_ref();
+        let of_c = int.is_none();
+        // Each is computed from one before it, not always from the last: the compiler follows such chains only so far.
+        let longest = if int.is_some_and(|int| int == "i8") { 64 } else { 1 << 14 };
+        let mut given = 0;
         let tags = self.item.variants().iter().enumerate().map(|(i, variant)| {
             let name = tag_name(i);
             let value = match &variant.discriminant {
                 Some(value) => {
                     let value = self.item.without_self(value);
+                    given = i;
                     if of_c { quote!(#private::c_int(#value)) } else { quote!(#value) }
                 }
                 None if i == 0 => quote!(0),
                 None => {
-                    let before = tag_name(i - 1);
-                    quote!(#before + 1)
+                    let after = i - given;
+                    let step = (1 << after.trailing_zeros()).min(longest);
+                    let (before, step) = (tag_name(i - step), Literal::usize_unsuffixed(step));
+                    quote!(#before + #step)
                 }
             };
             quote!(const #name: #ty = #value;)
