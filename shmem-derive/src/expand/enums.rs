@@ -8,6 +8,7 @@ use super::{Code, Row, tag_name};
 use heck::ToSnakeCase;
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
+use syn::Visibility;
 use syn::ext::IdentExt;
 
 /// The constant with the places of a variant's fields.
@@ -53,8 +54,8 @@ impl<'i> Code<'i> {
             let name = tag_name(i);
             let value = match &variant.discriminant {
                 Some(value) => {
-                    let value = self.item.without_self(value);
                     given = i;
+                    let value = self.item.without_self(value);
                     if of_c { quote!(#private::c_int(#value)) } else { quote!(#value) }
                 }
                 None if i == 0 => quote!(0),
@@ -120,14 +121,6 @@ impl<'i> Code<'i> {
         Some(quote!(const __SHM_VACANT: #ty = #value;))
     }
 
-    /// Dereferencing, `get` and `set` of the view.
-    fn enum_view_impls(&self) -> TokenStream {
-        let (krate, core, private, this) = (&self.krate, &self.core, &self.private, &self.this);
-        let (view, variant_view) = (self.item.view_name(), self.item.variant_view_name());
-        let (params, args, clause) = self.view_generics.split_for_impl();
-        let mut lent = self.view_generics.clone();
-        lent.params[0] = syn::parse_quote!('_);
-        let (_, lent_args, _) = lent.split_for_impl();
     /// Asks the compiler which variant goes with each tag, and where its fields are and of what type: another attribute may
     /// have changed the discriminants, the types, or a `repr` such that size and alignment stay.
     pub(super) fn variants_checked(&self, this: &TokenStream) -> TokenStream {
@@ -158,6 +151,14 @@ impl<'i> Code<'i> {
         quote!(#(#variants)*)
     }
 
+    /// Dereferencing, `get` and `set` of the view.
+    fn enum_view_impls(&self) -> TokenStream {
+        let (krate, core, private, this) = (&self.krate, &self.core, &self.private, &self.this);
+        let (view, variant_view) = (self.item.view_name(), self.item.variant_view_name());
+        let (params, args, clause) = self.view_generics.split_for_impl();
+        let mut lent = self.view_generics.clone();
+        lent.params[0] = syn::parse_quote!('_);
+        let (_, lent_args, _) = lent.split_for_impl();
         let variants = self.rows().into_iter().map(|row| {
             let name = row.variant.map(|(_, variant)| &variant.name);
             let (tag, views) = (row.tag(), self.views(row, quote!(#variant_view::#name)));
@@ -222,6 +223,11 @@ impl<'i> Code<'i> {
             let snake = variant.name.unraw().to_string().to_snake_case();
             let name = format_ident!("init_{snake}", span = super::located(variant.name.span()));
             let doc = format!("An initialiser of [`{}::{}`].", self.item.name, variant.name);
+            // Whoever may not write the literal of a variant may not have it built either.
+            let vis = match vis {
+                Visibility::Public(_) if variant.non_exhaustive => quote!(pub(crate)),
+                _ => vis.to_token_stream(),
+            };
             let value = match variant.fields.style {
                 crate::model::Style::Named => quote!(#init {}),
                 crate::model::Style::Tuple => quote!(#init()),
