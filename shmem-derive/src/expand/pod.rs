@@ -11,7 +11,7 @@ impl<'i> Code<'i> {
         let (krate, core, private, this) = (&self.krate, &self.core, &self.private, &self.this);
         let (params, _, clause) = self.generics.split_for_impl();
         let info = self.type_info_of(&quote!(Primitive), None);
-        let (hash, default) = (self.hash(), self.default());
+        let (hash, default, own_twin) = (self.hash(), self.default(), self.own_twin());
         quote! {
             #[allow(deprecated)]
             const _: () = {
@@ -48,6 +48,7 @@ impl<'i> Code<'i> {
                 }
                 #hash
                 #default
+                #own_twin
             };
         }
     }
