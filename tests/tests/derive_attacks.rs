@@ -245,7 +245,7 @@ unsafe impl Init<Spy> for NewSpy {
 
 #[derive(ShmSafe)]
 #[repr(u8)]
-pub enum WithUnit {
+enum WithUnit {
     Number(u64, u64),
     Spies(Spy, Spy),
     Nothing,
@@ -253,7 +253,7 @@ pub enum WithUnit {
 
 #[derive(ShmSafe)]
 #[repr(C, i8)]
-pub enum Full {
+enum Full {
     Number(u64, u64),
     Spies(Spy, Spy),
 }

@@ -18,7 +18,6 @@ impl<'i> Code<'i> {
             let close = quote_spanned!(end=> >);
             quote!(#krate #open #ty #close)
         });
-        let reach: Vec<_> = reach.collect();
         let mut frozen = generics.clone();
         frozen.params.insert(0, parse_quote!('shm));
         let bounds = self.types().into_iter().map(|ty| -> WherePredicate {

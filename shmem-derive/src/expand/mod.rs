@@ -201,7 +201,8 @@ impl<'i> Code<'i> {
         }
     }
 
-    /// Does not compile if the item has a field or variant that the derive has not seen: another attribute may add one.
+    /// Does not compile if the item has a field or variant that the derive has not seen: another attribute may add one. And
+    /// it builds every variant, lest the compiler say that one which only initialisers build is never built.
     fn every_field(&self) -> TokenStream {
         let (this, name) = (&self.this, &self.item.name);
         let (params, _, clause) = self.generics.split_for_impl();
@@ -210,10 +211,19 @@ impl<'i> Code<'i> {
             let variant = row.variant.map(|(_, variant)| &variant.name).map(|variant| quote!(::#variant));
             quote!(#name #variant { #(#members: _),* } => {})
         });
+        let built = self.rows().into_iter().filter_map(|row| {
+            let (variant, members) = (&row.variant?.1.name, row.members());
+            let types = self.types_of(row.fields);
+            let names: Vec<_> = (0..types.len()).map(|i| format_ident!("__f{i}")).collect();
+            Some(quote! {
+                let _: fn((#(#types,)*)) -> #this = |(#(#names,)*)| #name::#variant { #(#members: #names),* };
+            })
+        });
         quote! {
             #[allow(dead_code)]
             fn __every_field #params (__this: &#this) #clause {
                 match __this { #(#patterns)* }
+                #(#built)*
             }
         }
     }
