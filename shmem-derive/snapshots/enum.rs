@@ -94,7 +94,7 @@ struct JobFailedInit<__I0>(
     ///The field `0`.
     pub __I0,
 );
-#[allow(deprecated)]
+#[allow(deprecated, clippy::multiple_bound_locations)]
 const _: () = {
     #[allow(
         dead_code,
@@ -115,6 +115,22 @@ const _: () = {
             ),
         >,
     );
+    #[automatically_derived]
+    impl<'shm> ::shmem_core::__private::core::panic::RefUnwindSafe for __ShmParts
+    where
+        ::shmem_core::__private::Fields<
+            'shm,
+            ::shmem_core::Reach<u64>,
+        >: ::shmem_core::__private::core::panic::RefUnwindSafe,
+        ::shmem_core::__private::Fields<
+            'shm,
+            ::shmem_core::Reach<ShmString>,
+        >: ::shmem_core::__private::core::panic::RefUnwindSafe,
+        ::shmem_core::__private::Fields<
+            'shm,
+            ::shmem_core::Reach<ShmString>,
+        >: ::shmem_core::__private::core::panic::RefUnwindSafe,
+    {}
     const __SHM_TAG_0: ::shmem_core::__private::core::primitive::u8 = 0;
     const __SHM_TAG_1: ::shmem_core::__private::core::primitive::u8 = __SHM_TAG_0 + 1;
     const __SHM_TAG_2: ::shmem_core::__private::core::primitive::u8 = 9;
@@ -223,7 +239,10 @@ const _: () = {
     #[automatically_derived]
     impl<'shm> ::shmem_core::__private::core::ops::DerefMut for JobMut<'shm>
     where
-        __ShmFields<'shm>: ::shmem_core::__private::core::marker::Unpin,
+        ::shmem_core::__private::Fields<
+            'shm,
+            (u64, ShmString, ShmString),
+        >: ::shmem_core::__private::core::marker::Unpin,
     {
         #[inline]
         fn deref_mut(&mut self) -> &mut Job {
@@ -275,7 +294,7 @@ const _: () = {
                 };
             }
             unsafe {
-                ::shmem_core::__private::set_tag::<
+                ::shmem_core::__private::vacate::<
                     ::shmem_core::__private::core::primitive::u8,
                     _,
                 >(__to, __SHM_VACANT)
@@ -605,26 +624,13 @@ const _: () = {
             ::shmem_core::__private::core::result::Result::Ok(())
         }
     }
-    #[allow(
-        dead_code,
-        deprecated,
-        non_camel_case_types,
-        non_snake_case,
-        private_bounds,
-        private_interfaces,
-        clippy::type_complexity,
-        clippy::type_repetition_in_bounds
-    )]
-    pub struct __ShmFields<'shm> {
-        __lifetime: ::shmem_core::__private::core::marker::PhantomData<&'shm ()>,
-        __f0: u64,
-        __f1: ShmString,
-        __f2: ShmString,
-    }
     #[automatically_derived]
     impl<'shm> ::shmem_core::__private::core::marker::Unpin for Job
     where
-        __ShmFields<'shm>: ::shmem_core::__private::core::marker::Unpin,
+        ::shmem_core::__private::Fields<
+            'shm,
+            (u64, ShmString, ShmString),
+        >: ::shmem_core::__private::core::marker::Unpin,
     {}
     #[allow(dead_code, non_camel_case_types)]
     trait UseShmDropInsteadOfDrop {}
@@ -686,5 +692,73 @@ const _: () = {
             ::shmem_core::__private::core::mem::size_of::<Job>(),
             ::shmem_core::__private::core::mem::align_of::<Job>(),
         );
+        {
+            let mut __room = ::shmem_core::__private::core::mem::MaybeUninit::<
+                Job,
+            >::uninit();
+            let __at = unsafe {
+                ::shmem_core::__private::room_with_tag::<
+                    ::shmem_core::__private::core::primitive::u8,
+                    Job,
+                >(&mut __room, __SHM_TAG_0)
+            };
+            match unsafe { &*__at } {
+                Job::Idle {} => {}
+                #[allow(unreachable_patterns)]
+                _ => ::shmem_core::__private::other_variant(),
+            }
+        }
+        {
+            let mut __room = ::shmem_core::__private::core::mem::MaybeUninit::<
+                Job,
+            >::uninit();
+            let __at = unsafe {
+                ::shmem_core::__private::room_with_tag::<
+                    ::shmem_core::__private::core::primitive::u8,
+                    Job,
+                >(&mut __room, __SHM_TAG_1)
+            };
+            match unsafe { &*__at } {
+                Job::Running { id: __f0, name: __f1 } => {
+                    unsafe {
+                        ::shmem_core::__private::check_place::<
+                            _,
+                            u64,
+                        >(__at, &raw const *__f0, __ShmParts::PLACES_1[0usize])
+                    };
+                    unsafe {
+                        ::shmem_core::__private::check_place::<
+                            _,
+                            ShmString,
+                        >(__at, &raw const *__f1, __ShmParts::PLACES_1[1usize])
+                    };
+                }
+                #[allow(unreachable_patterns)]
+                _ => ::shmem_core::__private::other_variant(),
+            }
+        }
+        {
+            let mut __room = ::shmem_core::__private::core::mem::MaybeUninit::<
+                Job,
+            >::uninit();
+            let __at = unsafe {
+                ::shmem_core::__private::room_with_tag::<
+                    ::shmem_core::__private::core::primitive::u8,
+                    Job,
+                >(&mut __room, __SHM_TAG_2)
+            };
+            match unsafe { &*__at } {
+                Job::Failed { 0: __f0 } => {
+                    unsafe {
+                        ::shmem_core::__private::check_place::<
+                            _,
+                            ShmString,
+                        >(__at, &raw const *__f0, __ShmParts::PLACES_2[0usize])
+                    };
+                }
+                #[allow(unreachable_patterns)]
+                _ => ::shmem_core::__private::other_variant(),
+            }
+        }
     };
 };

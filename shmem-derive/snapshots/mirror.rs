@@ -86,7 +86,7 @@ struct ShmOrderInit<__I0, __I1, __I2> {
     ///The field `next`.
     next: __I2,
 }
-#[allow(deprecated)]
+#[allow(deprecated, clippy::multiple_bound_locations)]
 const _: () = {
     #[allow(
         dead_code,
@@ -118,6 +118,32 @@ const _: () = {
     where
         T: ::shmem_core::ShmSafe,
         T: ::shmem_core::ShmSafe;
+    #[automatically_derived]
+    impl<'shm, T> ::shmem_core::__private::core::panic::RefUnwindSafe for __ShmParts<T>
+    where
+        T: ::shmem_core::ShmSafe,
+        T: ::shmem_core::ShmSafe,
+        ::shmem_core::__private::Fields<
+            'shm,
+            ::shmem_core::Reach<<String as ::shmem_core::MirrorType>::Shm>,
+        >: ::shmem_core::__private::core::panic::RefUnwindSafe,
+        ::shmem_core::__private::Fields<
+            'shm,
+            ::shmem_core::Reach<
+                <Vec<
+                    (::shmem_core::__private::Twin<T>, u64),
+                > as ::shmem_core::MirrorType>::Shm,
+            >,
+        >: ::shmem_core::__private::core::panic::RefUnwindSafe,
+        ::shmem_core::__private::Fields<
+            'shm,
+            ::shmem_core::Reach<
+                <Option<
+                    Box<Order<::shmem_core::__private::Twin<T>>>,
+                > as ::shmem_core::MirrorType>::Shm,
+            >,
+        >: ::shmem_core::__private::core::panic::RefUnwindSafe,
+    {}
     #[automatically_derived]
     unsafe impl<T> ::shmem_core::ShmSafe for ShmOrder<T>
     where
@@ -424,34 +450,22 @@ const _: () = {
             ::shmem_core::__private::core::result::Result::Ok(())
         }
     }
-    #[allow(
-        dead_code,
-        deprecated,
-        non_camel_case_types,
-        non_snake_case,
-        private_bounds,
-        private_interfaces,
-        clippy::type_complexity,
-        clippy::type_repetition_in_bounds
-    )]
-    pub struct __ShmFields<'shm, T>
-    where
-        T: ::shmem_core::ShmSafe,
-    {
-        __lifetime: ::shmem_core::__private::core::marker::PhantomData<&'shm ()>,
-        __f0: <String as ::shmem_core::MirrorType>::Shm,
-        __f1: <Vec<
-            (::shmem_core::__private::Twin<T>, u64),
-        > as ::shmem_core::MirrorType>::Shm,
-        __f2: <Option<
-            Box<Order<::shmem_core::__private::Twin<T>>>,
-        > as ::shmem_core::MirrorType>::Shm,
-    }
     #[automatically_derived]
     impl<'shm, T> ::shmem_core::__private::core::marker::Unpin for ShmOrder<T>
     where
         T: ::shmem_core::ShmSafe,
-        __ShmFields<'shm, T>: ::shmem_core::__private::core::marker::Unpin,
+        ::shmem_core::__private::Fields<
+            'shm,
+            (
+                <String as ::shmem_core::MirrorType>::Shm,
+                <Vec<
+                    (::shmem_core::__private::Twin<T>, u64),
+                > as ::shmem_core::MirrorType>::Shm,
+                <Option<
+                    Box<Order<::shmem_core::__private::Twin<T>>>,
+                > as ::shmem_core::MirrorType>::Shm,
+            ),
+        >: ::shmem_core::__private::core::marker::Unpin,
     {}
     #[allow(dead_code, non_camel_case_types)]
     trait UseShmDropInsteadOfDrop {}

@@ -50,7 +50,7 @@ pub struct AccountInit<__I0, __I1, __I2> {
     ///The field `history`.
     history: __I2,
 }
-#[allow(deprecated)]
+#[allow(deprecated, clippy::multiple_bound_locations)]
 const _: () = {
     #[allow(
         dead_code,
@@ -73,6 +73,23 @@ const _: () = {
     )
     where
         T: ::shmem_core::ShmSafe;
+    #[automatically_derived]
+    impl<'shm, T> ::shmem_core::__private::core::panic::RefUnwindSafe for __ShmParts<T>
+    where
+        T: ::shmem_core::ShmSafe,
+        ::shmem_core::__private::Fields<
+            'shm,
+            ::shmem_core::Reach<ShmString>,
+        >: ::shmem_core::__private::core::panic::RefUnwindSafe,
+        ::shmem_core::__private::Fields<
+            'shm,
+            ::shmem_core::Reach<i64>,
+        >: ::shmem_core::__private::core::panic::RefUnwindSafe,
+        ::shmem_core::__private::Fields<
+            'shm,
+            ::shmem_core::Reach<ShmVec<T>>,
+        >: ::shmem_core::__private::core::panic::RefUnwindSafe,
+    {}
     #[automatically_derived]
     unsafe impl<T> ::shmem_core::ShmSafe for Account<T>
     where
@@ -327,26 +344,13 @@ const _: () = {
             ::shmem_core::__private::core::result::Result::Ok(())
         }
     }
-    #[allow(
-        dead_code,
-        deprecated,
-        non_camel_case_types,
-        non_snake_case,
-        private_bounds,
-        private_interfaces,
-        clippy::type_complexity,
-        clippy::type_repetition_in_bounds
-    )]
-    pub struct __ShmFields<'shm, T> {
-        __lifetime: ::shmem_core::__private::core::marker::PhantomData<&'shm ()>,
-        __f0: ShmString,
-        __f1: i64,
-        __f2: ShmVec<T>,
-    }
     #[automatically_derived]
     impl<'shm, T> ::shmem_core::__private::core::marker::Unpin for Account<T>
     where
-        __ShmFields<'shm, T>: ::shmem_core::__private::core::marker::Unpin,
+        ::shmem_core::__private::Fields<
+            'shm,
+            (ShmString, i64, ShmVec<T>),
+        >: ::shmem_core::__private::core::marker::Unpin,
     {}
     #[allow(dead_code, non_camel_case_types)]
     trait UseShmDropInsteadOfDrop {}

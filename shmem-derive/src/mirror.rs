@@ -158,10 +158,8 @@ fn of_module(module: &Path, name: &str) -> TokenStream {
     quote_spanned!(at=> #module::#name)
 }
 
-/// A call of the module's function; shown, with its argument, where the module is named.
-fn call_of_module(module: &Path, name: &str, argument: TokenStream) -> TokenStream {
-    let at = place_of(module);
-    let function = of_module(module, name);
+/// A call, shown at this place with its argument.
+fn call(at: Span, function: TokenStream, argument: TokenStream) -> TokenStream {
     let argument: TokenStream = argument
         .into_iter()
         .map(|mut token| {
@@ -431,7 +429,12 @@ impl Mirror<'_> {
             let inits = inits.map(|(i, field)| {
                 let (ty, value) = (self.item.without_self(&field.ty), value(i, field));
                 match &field.attrs.with {
-                    Some(module) => call_of_module(module, "init", value),
+                    // As a safe function: this stands in an unsafe one.
+                    Some(module) => {
+                        let (at, init) = (place_of(module), of_module(module, "init"));
+                        let call = call(at, quote_spanned!(at=> __init), value);
+                        quote_spanned!(at=> { let __init: fn(_) -> _ = #init; #call })
+                    }
                     None => {
                         let (start, end) = expand::ends(&ty);
                         let (krate, open) = (self.item.krate_at(start), quote_spanned!(start=> <));
@@ -491,7 +494,9 @@ impl Mirror<'_> {
                 }
                 let (name, ty) = (names.next(), self.item.without_self(&field.ty));
                 match &field.attrs.with {
-                    Some(module) => call_of_module(module, "to_native", name.to_token_stream()),
+                    Some(module) => {
+                        call(place_of(module), of_module(module, "to_native"), name.to_token_stream())
+                    }
                     None => {
                         let (start, end) = expand::ends(&ty);
                         let (krate, open) = (self.item.krate_at(start), quote_spanned!(start=> <));

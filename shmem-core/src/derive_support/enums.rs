@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::layout::ShmSafe;
 use crate::layout::init::{Init, replace};
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::atomic::*;
 
@@ -53,6 +54,19 @@ pub unsafe fn tag<T: Tag, E>(at: *const E) -> T {
 pub unsafe fn set_tag<T: Tag, E>(at: *mut E, tag: T) {
     // SAFETY: 1: the tag comes first.
     unsafe { tag.publish(at.cast()) }
+}
+
+/// Stores the tag that the enum at `at` has while its fields change, before anything that is written after.
+///
+/// # Safety
+/// 1. As [`set_tag`], 1. The tag is a variant's without fields, or no variant's.
+#[inline(always)]
+pub unsafe fn vacate<T: Tag, E>(at: *mut E, tag: T) {
+    // SAFETY: 1; nothing goes with the tag.
+    unsafe { set_tag(at, tag) };
+    // SYNC vacate: no field is written before the tag hides it. A kill leaves a prefix in program order, so the
+    // compiler's order is all it takes.
+    compiler_fence(Ordering::SeqCst);
 }
 
 /// A field of a variant, `offset` bytes from the enum's start.
@@ -207,6 +221,41 @@ impl EnumLayout {
     }
 }
 
+/// Room for an enum in which only the tag is set; to be asked, at compile time, what the compiler makes of it.
+///
+/// # Safety
+/// 1. The room has the size and alignment of a tag of type `T` at least.
+pub const unsafe fn room_with_tag<T: Tag, E>(room: &mut MaybeUninit<E>, tag: T) -> *const E {
+    let at = room.as_mut_ptr();
+    // SAFETY: 1.
+    unsafe { at.cast::<T>().write(tag) };
+    at
+}
+
+/// Compares where the compiler has a field of the enum at `at` with where its `repr` puts it.
+///
+/// # Panics
+/// If it is elsewhere: at compile time.
+///
+/// # Safety
+/// 1. `field` points to a field of the enum at `at`.
+pub const unsafe fn check_place<E, F>(at: *const E, field: *const F, place: usize) {
+    // SAFETY: 1: both in one object.
+    let found = unsafe { field.cast::<u8>().offset_from(at.cast::<u8>()) };
+    assert!(
+        found == place as isize,
+        "the enum is not laid out as its `repr` says (was the `repr` changed by another attribute?)"
+    );
+}
+
+/// A tag is another variant's than the derive saw.
+///
+/// # Panics
+/// Always: at compile time.
+pub const fn other_variant() -> ! {
+    panic!("a variant has another discriminant than the derive saw (was it changed by another attribute?)")
+}
+
 /// What the view of an enum is made of: a unique reference to the value, and access to its segment.
 #[derive(Debug)]
 pub struct Place<'a, T> {
@@ -305,5 +354,30 @@ mod tests {
         of_c.check(32, 8);
         of_c.check(64, 64);
         assert!(std::panic::catch_unwind(|| of_c.check(24, 8)).is_err());
+    }
+
+    #[allow(dead_code)]
+    #[repr(C, u8)]
+    enum OfC {
+        A(u8) = 3,
+        B(u16),
+    }
+
+    /// What an attribute may make of `repr(u8)` after the derive saw it: size and alignment stay.
+    #[test]
+    #[should_panic(expected = "not laid out as its `repr` says")]
+    fn a_field_elsewhere_is_found() {
+        let as_derived =
+            EnumLayout { tag_size: 1, union_after_tag: false, variants: &[&[(1, 1)], &[(2, 2)]] };
+        as_derived.check(size_of::<OfC>(), align_of::<OfC>());
+        let mut room = MaybeUninit::<OfC>::zeroed();
+        // SAFETY: the tag is a byte.
+        let at = unsafe { room_with_tag::<u8, _>(&mut room, 3) };
+        // SAFETY: zeroed, with the tag of a variant of a number.
+        match unsafe { &*at } {
+            // SAFETY: its field.
+            OfC::A(field) => unsafe { check_place(at, field, as_derived.places::<1>(0)[0]) },
+            OfC::B(_) => other_variant(),
+        }
     }
 }

@@ -5,8 +5,8 @@
 mod enums;
 
 pub use enums::{
-    EnumLayout, Place, Tag, c_int, field_at, field_at_mut, no_variant, pod_checked, set_tag, tag, unused_tag,
-    view_movable,
+    EnumLayout, Place, Tag, c_int, check_place, field_at, field_at_mut, no_variant, other_variant,
+    pod_checked, room_with_tag, set_tag, tag, unused_tag, vacate, view_movable,
 };
 
 pub use crate::layout::mirror::{OwnTwin, Twin};
@@ -15,6 +15,7 @@ use crate::access::{Access, MAX_ALIGN};
 use crate::error::Result;
 use crate::layout::{ConstArg, Init, ShmSafe};
 use crate::mapping::registry;
+use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 
 pub use crate::segment::roots;
@@ -29,6 +30,10 @@ pub unsafe fn access_of<'a, T>(at: *const T) -> Access<'a> {
     // SAFETY: 1.
     unsafe { registry::access_of(at) }
 }
+
+/// Types of fields in a bound on an auto trait. A type of this crate, so that nobody else can implement one for it;
+/// the lifetime makes the compiler accept a bound that may be plainly false.
+pub struct Fields<'a, T>(PhantomData<&'a ()>, T);
 
 /// A field that was built; dropped with it if a later one fails.
 #[derive(Debug)]

@@ -52,7 +52,8 @@ impl<'v> Visitor<'v> {
     }
 
     /// Walks `count` values at `first` and everything they own. If all of it is sound, the types' own checks
-    /// (`#[shm(validate = …)]`) are asked; one that panics says that its value is wrong.
+    /// (`#[shm(validate = …)]`) are asked, a value's after those of what it is made of; one that panics says that its value
+    /// is wrong.
     ///
     /// # Safety
     /// 1. `count` values' bytes from `first` are readable and aligned; they may be damaged.
@@ -69,9 +70,10 @@ impl<'v> Visitor<'v> {
             // SAFETY: 1 for the roots; `schedule`d elements were checked to lie in a live block.
             unsafe { (work.visit)(at, self) };
         }
-        // They look at values as at any valid ones.
+        // They look at values as at any valid ones, and may change what is in locks inside them. So what a value
+        // contains or owns, which was noted after it, is asked before it, and is not looked at again.
         let checks = std::mem::take(&mut self.checks);
-        for (at, check) in if self.damaged { Vec::new() } else { checks } {
+        for (at, check) in if self.damaged { Vec::new() } else { checks }.into_iter().rev() {
             let checked = panic::catch_unwind(|| check(at)).unwrap_or(Err("its type's check panicked"));
             if let Err(what) = checked {
                 self.invalid(at, what);
@@ -80,7 +82,7 @@ impl<'v> Visitor<'v> {
     }
 
     /// Has `check` asked of the value at `at`, if the walk finds everything sound. Called by what the derive writes for
-    /// `#[shm(validate = …)]`.
+    /// `#[shm(validate = …)]`, before the value's fields are visited.
     #[doc(hidden)]
     pub fn check_later(&mut self, at: *const u8, check: CheckFn) {
         self.checks.push((at, check));

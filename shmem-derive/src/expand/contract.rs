@@ -3,23 +3,41 @@
 use super::{Code, allowed, ends};
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
+use syn::{WherePredicate, parse_quote};
 
 impl<'i> Code<'i> {
-    /// What `Parts` is: a type that anybody may name, though its fields' types may be private.
+    /// What `Parts` is: a type that anybody may name, though its fields' types may be private. What makes it `Frozen` is
+    /// written out, so that no other implementation can be.
     pub(super) fn parts(&self) -> TokenStream {
         let core = &self.core;
         let generics = &self.generics;
-        let clause = &generics.where_clause;
+        let (_, args, clause) = generics.split_for_impl();
         let reach = self.types().into_iter().map(|ty| {
             let (start, end) = ends(&ty);
             let (krate, open) = (self.item.krate_at(start), quote_spanned!(start=> ::Reach<));
             let close = quote_spanned!(end=> >);
             quote!(#krate #open #ty #close)
         });
+        let mut frozen = generics.clone();
+        frozen.params.insert(0, parse_quote!('shm));
+        let bounds = self.types().into_iter().map(|ty| -> WherePredicate {
+            let (start, end) = ends(&ty);
+            // The bound from the start of the type to its end, so that the compiler points there, and only once.
+            let krate = self.item.krate_at(start);
+            let open = quote_spanned!(start=> #krate::__private::Fields<'shm, #krate::Reach<);
+            let (close, panic) =
+                (quote_spanned!(end=> >>), quote_spanned!(start=> #krate::__private::core::panic));
+            let bound = quote_spanned!(end=> ::RefUnwindSafe);
+            parse_quote!(#open #ty #close: #panic #bound)
+        });
+        frozen.make_where_clause().predicates.extend(bounds);
+        let (frozen_params, _, where_frozen) = frozen.split_for_impl();
         let allowed = allowed();
         quote! {
             #allowed
             pub struct __ShmParts #generics (#core::marker::PhantomData<(#(#reach,)*)>) #clause;
+            #[automatically_derived]
+            impl #frozen_params #core::panic::RefUnwindSafe for __ShmParts #args #where_frozen {}
         }
     }
 
@@ -106,14 +124,15 @@ impl<'i> Code<'i> {
         let tag = self.tag_type();
         quote! {
             // SAFETY: `to` is valid for writes, by the caller.
-            unsafe { #private::set_tag::<#tag, _>(__to, __SHM_VACANT) };
+            unsafe { #private::vacate::<#tag, _>(__to, __SHM_VACANT) };
             #fields
             // SAFETY: both by the caller; the fields that go with the tag are there.
             unsafe { #private::set_tag::<#tag, _>(__to, #private::tag::<#tag, _>(__from)) }
         }
     }
 
-    /// Each field; then, once all that is reached was found sound, what `validate` says.
+    /// Each field; and, once all that is reached was found sound, what `validate` says. It is noted before the fields' own,
+    /// which are to be asked first.
     fn visit(&self) -> TokenStream {
         let fields = self.by_tag(
             "__this",
@@ -142,7 +161,7 @@ impl<'i> Code<'i> {
                 });
             }
         });
-        quote!(#fields #validate)
+        quote!(#validate #fields)
     }
 
     fn lock_held(&self) -> TokenStream {

@@ -6,8 +6,9 @@
 
 use super::{Code, Row, tag_name};
 use heck::ToSnakeCase;
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::Visibility;
 use syn::ext::IdentExt;
 
 /// The constant with the places of a variant's fields.
@@ -44,11 +45,16 @@ impl<'i> Code<'i> {
     /// A constant for each variant's tag.
     fn tags(&self) -> TokenStream {
         let ty = self.tag_type();
-        let of_c = self.item.repr.int.is_none();
+        let int = self.item.repr.int.as_ref();
+        let of_c = int.is_none();
+        // Each is computed from one before it, not always from the last: the compiler follows such chains only so far.
+        let longest = if int.is_some_and(|int| int == "i8") { 64 } else { 1 << 14 };
+        let mut given = 0;
         let tags = self.item.variants().iter().enumerate().map(|(i, variant)| {
             let name = tag_name(i);
             let value = match &variant.discriminant {
                 Some(value) => {
+                    given = i;
                     let value = self.item.without_self(value);
                     match of_c {
                         true => {
@@ -61,8 +67,10 @@ impl<'i> Code<'i> {
                 }
                 None if i == 0 => quote!(0),
                 None => {
-                    let before = tag_name(i - 1);
-                    quote!(#before + 1)
+                    let after = i - given;
+                    let step = (1 << after.trailing_zeros()).min(longest);
+                    let (before, step) = (tag_name(i - step), Literal::usize_unsuffixed(step));
+                    quote!(#before + #step)
                 }
             };
             quote!(const #name: #ty = #value;)
@@ -151,6 +159,36 @@ impl<'i> Code<'i> {
         }
     }
 
+    /// Asks the compiler which variant goes with each tag, and where its fields are and of what type: another attribute may
+    /// have changed the discriminants, the types, or a `repr` such that size and alignment stay.
+    pub(super) fn variants_checked(&self, this: &TokenStream) -> TokenStream {
+        let (core, private, name, ty) = (&self.core, &self.private, &self.item.name, self.tag_type());
+        let parts = self.parts_turbofish();
+        let variants = self.rows().into_iter().map(|row| {
+            let (i, variant) = row.variant.map_or((0, None), |(i, variant)| (i, Some(&variant.name)));
+            let (tag, places, members) = (row.tag(), places_name(i), row.members());
+            let names: Vec<_> = (0..row.fields.len()).map(|f| format_ident!("__f{f}")).collect();
+            let checks = self.types_of(row.fields).into_iter().zip(&names).enumerate().map(|(f, (ty, name))| {
+                quote! {
+                    // SAFETY: it is a field of that.
+                    unsafe { #private::check_place::<_, #ty>(__at, &raw const *#name, #parts::#places[#f]) };
+                }
+            });
+            quote! {{
+                let mut __room = #core::mem::MaybeUninit::<#this>::uninit();
+                // SAFETY: the room is large enough: size and tag have been compared.
+                let __at = unsafe { #private::room_with_tag::<#ty, #this>(&mut __room, #tag) };
+                // SAFETY: nothing is read but the tag.
+                match unsafe { &*__at } {
+                    #name::#variant { #(#members: #names),* } => { #(#checks)* }
+                    #[allow(unreachable_patterns)]
+                    _ => #private::other_variant(),
+                }
+            }}
+        });
+        quote!(#(#variants)*)
+    }
+
     /// Dereferencing, `get` and `set` of the view.
     fn enum_view_impls(&self) -> TokenStream {
         let (krate, core, private, this) = (&self.krate, &self.core, &self.private, &self.this);
@@ -166,8 +204,7 @@ impl<'i> Code<'i> {
         });
         let tag = self.tag_type();
         let mut movable = self.view_generics.clone();
-        let fields = quote!(__ShmFields #args);
-        movable.make_where_clause().predicates.push(syn::parse_quote!(#fields: #core::marker::Unpin));
+        movable.make_where_clause().predicates.push(self.fields_are_unpin());
         let (_, _, where_movable) = movable.split_for_impl();
         quote! {
             impl #params #view #args #clause {
@@ -224,6 +261,11 @@ impl<'i> Code<'i> {
             let snake = variant.name.unraw().to_string().to_snake_case();
             let name = format_ident!("init_{snake}", span = super::located(variant.name.span()));
             let doc = format!("An initialiser of [`{}::{}`].", self.item.name, variant.name);
+            // Whoever may not write the literal of a variant may not have it built either.
+            let vis = match vis {
+                Visibility::Public(_) if variant.non_exhaustive => quote!(pub(crate)),
+                _ => vis.to_token_stream(),
+            };
             let value = match variant.fields.style {
                 crate::model::Style::Named => quote!(#init {}),
                 crate::model::Style::Tuple => quote!(#init()),

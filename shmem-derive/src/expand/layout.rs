@@ -98,8 +98,11 @@ impl<'i> Code<'i> {
         let krate = self.item.krate_at(at);
         let (size, align) = (quote!(#core::mem::size_of::<#this>()), quote!(#core::mem::align_of::<#this>()));
         if self.is_enum() {
-            let parts = self.parts_turbofish();
-            return quote_spanned!(at=> #krate::__private::EnumLayout::check(&#parts::LAYOUT, #size, #align););
+            let (parts, variants) = (self.parts_turbofish(), self.variants_checked(this));
+            return quote_spanned! {at=>
+                #krate::__private::EnumLayout::check(&#parts::LAYOUT, #size, #align);
+                #variants
+            };
         }
         let (types, transparent) = (self.types(), self.item.repr.transparent.is_some());
         let members = self.rows().into_iter().flat_map(|row| row.members().collect::<Vec<_>>());

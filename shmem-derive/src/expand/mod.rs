@@ -40,7 +40,7 @@ pub(crate) fn item(item: &Item) -> TokenStream {
     quote! {
         #view
         #init
-        #[allow(deprecated)]
+        #[allow(deprecated, clippy::multiple_bound_locations)]
         const _: () = { #(#impls)* };
     }
 }
@@ -228,7 +228,10 @@ pub(crate) fn own_generics(item: &Item) -> Generics {
         generics.where_clause = Some(syn::parse2(replaced).unwrap_or(clause));
     }
     if !item.attrs.bound.is_empty() {
-        generics.make_where_clause().predicates.extend(item.attrs.bound.iter().cloned());
+        let bound = item.attrs.bound.iter();
+        let bound =
+            bound.map(|bound| syn::parse2(item.without_self(bound)).unwrap_or_else(|_| bound.clone()));
+        generics.make_where_clause().predicates.extend(bound);
     }
     generics
 }

@@ -14,7 +14,7 @@ impl<'i> Code<'i> {
         let checked = quote_spanned!(at=> #krate_at::__private::pod_checked::<Self>());
         let (params, _, clause) = self.generics.split_for_impl();
         let info = self.type_info_of(&quote!(Primitive), None);
-        let (hash, default) = (self.hash(), self.default());
+        let (hash, default, own_twin) = (self.hash(), self.default(), self.own_twin());
         quote! {
             #[allow(deprecated)]
             const _: () = {
@@ -51,6 +51,7 @@ impl<'i> Code<'i> {
                 }
                 #hash
                 #default
+                #own_twin
             };
         }
     }

@@ -1,35 +1,29 @@
 //! The traits beside `ShmSafe`: `Unpin`, `Drop` or the ban on it, `ShmHash`, `ShmDefault`.
 
-use super::{Code, Row, allowed, bind_params, own_generics};
+use super::{Code, Row, bind_params, own_generics};
 use crate::model::Style;
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
-use syn::parse_quote;
+use syn::{WherePredicate, parse_quote};
 
 impl<'i> Code<'i> {
-    /// `Unpin` if all fields are. Written out, so that no other implementation can be (pin-project's way): the struct
-    /// with a lifetime makes the compiler accept a bound that may be plainly false.
+    /// `Unpin` if all fields are. Written out, so that no other implementation can be (pin-project's way).
     pub(super) fn unpin(&self) -> TokenStream {
-        let (core, this, types) = (&self.core, &self.this, self.types());
+        let (core, this) = (&self.core, &self.this);
         let mut generics = own_generics(self.item);
         generics.params.insert(0, parse_quote!('shm));
-        let declared = &generics;
-        let mut bound = generics.clone();
-        let (_, args, where_declared) = generics.split_for_impl();
-        bound.make_where_clause().predicates.push(parse_quote!(__ShmFields #args: #core::marker::Unpin));
-        let (params, _, clause) = bound.split_for_impl();
-        let fields = (0..types.len()).map(|i| format_ident!("__f{i}"));
-        // An enum without fields may have parameters that nothing mentions.
-        let allowed = allowed();
+        generics.make_where_clause().predicates.push(self.fields_are_unpin());
+        let (params, _, clause) = generics.split_for_impl();
         quote! {
-            #allowed
-            pub struct __ShmFields #declared #where_declared {
-                __lifetime: #core::marker::PhantomData<&'shm ()>,
-                #(#fields: #types,)*
-            }
             #[automatically_derived]
             impl #params #core::marker::Unpin for #this #clause {}
         }
+    }
+
+    /// The bound that makes the type movable. It may be plainly false: the compiler accepts that for the lifetime's sake.
+    pub(super) fn fields_are_unpin(&self) -> WherePredicate {
+        let (core, private, types) = (&self.core, &self.private, self.types());
+        parse_quote!(#private::Fields<'shm, (#(#types,)*)>: #core::marker::Unpin)
     }
 
     /// `Drop` by the view, where asked for; else a ban on it.
