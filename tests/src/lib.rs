@@ -8,6 +8,7 @@
 mod random;
 mod scratch;
 mod system;
+pub mod types;
 mod watchdog;
 mod worker;
 

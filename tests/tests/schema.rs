@@ -47,6 +47,20 @@ struct Forest {
     here: PhantomData<Point>,
 }
 
+/// Refers to its circle from two sides: to a type of it, and to the container by which that refers to itself.
+#[derive(ShmSafe)]
+#[repr(C)]
+struct Sides {
+    one: Circle,
+    many: ShmVec<Circle>,
+}
+
+#[derive(ShmSafe)]
+#[repr(C)]
+struct Circle {
+    children: ShmVec<Circle>,
+}
+
 #[derive(ShmSafe)]
 #[repr(C)]
 #[shm(version = 7)]
@@ -106,6 +120,7 @@ struct All {
     points: ShmHashMap<u64, Point>,
     accounts: ShmMutex<ShmHashMap<ShmString, Account>>,
     tree: Tree,
+    sides: Sides,
     seen: ShmHashSet<i128>,
     wide: Generic<Renamed, 5>,
     slice: ShmBoxSlice<bool>,

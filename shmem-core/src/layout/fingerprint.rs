@@ -53,7 +53,7 @@ impl Fingerprint {
         if let Some(found) = known.read().unwrap_or_else(|e| e.into_inner()).get(&info.id) {
             return *found;
         }
-        let mut walk = Walk { path: Vec::new(), done: HashMap::new() };
+        let mut walk = Walk { path: Vec::new(), done: Done::new() };
         let fingerprint = walk.fingerprint(info).0;
         known.write().unwrap_or_else(|e| e.into_inner()).insert(info.id, fingerprint);
         fingerprint
@@ -126,20 +126,51 @@ impl Hasher for Place {
 /// What the hash begins with; another version of the encoding gets another.
 pub(crate) const DOMAIN: &[u8] = b"shmem type 1\0";
 
+/// What types hash to that refer to nothing above them, each with the types of its circle: those that it refers to and that
+/// refer to it. That holds wherever none of these is being described (below one of them, it would refer back to that).
+pub(super) struct Done<I> {
+    found: HashMap<I, (Fingerprint, Vec<I>)>,
+    /// Types met whose circle is not known yet, in the order of the walk (Tarjan 1972).
+    met: Vec<I>,
+}
+
+impl<I: Copy + Eq + Hash> Done<I> {
+    pub(super) fn new() -> Self {
+        Done { found: HashMap::new(), met: Vec::new() }
+    }
+
+    /// What the type hashes to below the types of `path`, if that is known.
+    pub(super) fn get(&self, id: I, path: &[I]) -> Option<Fingerprint> {
+        let (fingerprint, circle) = self.found.get(&id)?;
+        circle.iter().all(|other| !path.contains(other)).then_some(*fingerprint)
+    }
+
+    /// The walk comes to a type; gives what [`leave`](Self::leave) is to be told.
+    pub(super) fn enter(&mut self, id: I) -> usize {
+        self.met.push(id);
+        self.met.len() - 1
+    }
+
+    /// The walk leaves a type that refers to nothing above it.
+    pub(super) fn leave(&mut self, entered: usize, fingerprint: Fingerprint) {
+        let circle = self.met.split_off(entered);
+        self.found.insert(circle[0], (fingerprint, circle));
+    }
+}
+
 struct Walk {
     /// The types being described, outermost first.
     path: Vec<TypeId>,
-    /// Types whose description refers to nothing above them, so that it is the same everywhere.
-    done: HashMap<TypeId, Fingerprint>,
+    done: Done<TypeId>,
 }
 
 impl Walk {
     /// The fingerprint of `info` where the walk stands, and the outermost place on the path it refers back to.
     fn fingerprint(&mut self, info: &'static TypeInfo) -> (Fingerprint, usize) {
-        if let Some(done) = self.done.get(&info.id) {
-            return (*done, usize::MAX);
+        if let Some(done) = self.done.get(info.id, &self.path) {
+            return (done, usize::MAX);
         }
-        let depth = self.path.len();
+        let (depth, entered) = (self.path.len(), self.done.enter(info.id));
         self.path.push(info.id);
         let mut outermost = usize::MAX;
         let record = encode(info, &mut |part| match self.path.iter().rposition(|id| *id == part.id) {
@@ -156,7 +187,7 @@ impl Walk {
         self.path.pop();
         let fingerprint = Fingerprint::of_record(&record);
         if outermost >= depth {
-            self.done.insert(info.id, fingerprint);
+            self.done.leave(entered, fingerprint);
             return (fingerprint, usize::MAX);
         }
         (fingerprint, outermost)

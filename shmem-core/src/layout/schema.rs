@@ -3,6 +3,7 @@
 //! The same encoding feeds the [fingerprint](super::fingerprint). A record names the types it is made of by their
 //! fingerprints, so each type is stored once, and a reader that knows only FORMAT.md can follow them.
 
+use super::fingerprint::Done;
 use super::type_info::{ConstArg, Field, GenericArg, Kind, Origin, TypeInfo};
 use super::{Fingerprint, ShmSafe};
 use std::collections::HashMap;
@@ -154,12 +155,10 @@ pub(crate) fn encode_stored<T: ShmSafe>() -> Vec<StoredType> {
 /// it and of the records it refers to. By index, with what is wrong.
 pub(crate) fn check_stored(all: &[StoredType]) -> Vec<(usize, &'static str)> {
     let by_fingerprint = all.iter().map(|stored| (stored.fingerprint, &*stored.record)).collect();
-    let mut walk = StoredWalk { records: by_fingerprint, path: Vec::new(), done: HashMap::new(), steps: 0 };
+    let mut walk = StoredWalk { records: by_fingerprint, path: Vec::new(), done: Done::new(), steps: 0 };
     let mut wrong = Vec::new();
     for (i, stored) in all.iter().enumerate() {
         walk.path.clear();
-        // A type of a circle is described from where the walk came in.
-        walk.done.clear();
         match walk.fingerprint(stored.fingerprint) {
             Ok((found, _)) if found == stored.fingerprint => {}
             Ok(_) => wrong.push((i, "a type record does not have its fingerprint")),
@@ -179,15 +178,15 @@ struct StoredWalk<'s> {
     records: HashMap<Fingerprint, &'s [u8]>,
     /// The types being described, outermost first.
     path: Vec<Fingerprint>,
-    done: HashMap<Fingerprint, Fingerprint>,
+    done: Done<Fingerprint>,
     steps: usize,
 }
 
 impl StoredWalk<'_> {
     /// The fingerprint of the record filed under `filed`, and the outermost place on the path it refers back to.
     fn fingerprint(&mut self, filed: Fingerprint) -> Result<(Fingerprint, usize), &'static str> {
-        if let Some(done) = self.done.get(&filed) {
-            return Ok((*done, usize::MAX));
+        if let Some(done) = self.done.get(filed, &self.path) {
+            return Ok((done, usize::MAX));
         }
         self.steps += 1;
         if self.path.len() >= DEEPEST || self.steps > MOST_STEPS {
@@ -196,7 +195,7 @@ impl StoredWalk<'_> {
         let record = *self.records.get(&filed).ok_or("a type record refers to a type that has none")?;
         let mut reader = Reader::new(record);
         reader.record().ok_or("a type record makes no sense")?;
-        let depth = self.path.len();
+        let (depth, entered) = (self.path.len(), self.done.enter(filed));
         let mut outermost = usize::MAX;
         let mut bytes = record.to_vec();
         self.path.push(filed);
@@ -219,7 +218,7 @@ impl StoredWalk<'_> {
         self.path.pop();
         let fingerprint = Fingerprint::of_record(&bytes);
         if outermost >= depth {
-            self.done.insert(filed, fingerprint);
+            self.done.leave(entered, fingerprint);
             return Ok((fingerprint, usize::MAX));
         }
         Ok((fingerprint, outermost))
