@@ -112,7 +112,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `unsafe(name = "…")` | the type's whole name, in place of its own name and module. Unsafe: the author vouches that every type of that name and layout has the same invariants |
 /// | `unsafe(module = "…")` | the module path that is part of its identity, in place of its own: for a type that has moved, or for an older version of it that is declared beside it. Unsafe for the same reason |
 /// | `bound(…)` | further bounds of all the generated code, as in a `where` clause: `bound(T::Item: ShmSafe)` |
-/// | `pod` | the type is `bytemuck::Pod` as a whole, so its fields may be of any type that is. It is described by name, version and size alone: raise the version when a field changes |
+/// | `pod` | the type is `bytemuck::Pod` as a whole, so its fields may be of any type that is. It is described by name, module, version and size alone: raise the version when a field changes |
 /// | `crate = path` | where `shmem_core` is found; `::shmem_core` if absent |
 /// | `mirror = Name` | makes a twin: see [mirrors](#mirrors) |
 /// | `derive(…)` | what the twin derives |

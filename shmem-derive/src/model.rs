@@ -164,7 +164,8 @@ impl Item {
             }
             Shape::Union(_) => false,
         };
-        fields_are_public && !self.non_exhaustive
+        // The shape of a plain-old-data type is not described, so it cannot be its identity.
+        fields_are_public && !self.non_exhaustive && !self.attrs.has("pod")
     }
 
     /// `Name` with something appended, at the place of the item's own name.

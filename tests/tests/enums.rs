@@ -610,8 +610,8 @@ fn a_types_own_check_is_asked_wherever_it_stands() {
     assert_eq!(wrong_once_built::<Level>(&segment, Level::Of(201)), ["its type's check panicked"]);
     assert_eq!(
         wrong_once_built::<[Level; 2]>(&segment, [Level::Of(255), high]),
-        ["its type's check panicked", TOO_HIGH],
-        "the others are asked all the same"
+        [TOO_HIGH, "its type's check panicked"],
+        "all are asked, the last one first"
     );
     const { assert!(!Level::ANY_BITS) };
 }

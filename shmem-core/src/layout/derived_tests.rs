@@ -159,6 +159,41 @@ fn every_write_through_the_view_of_an_enum_is_recorded() {
     }
 }
 
+/// Every byte of the segment's live blocks.
+fn bytes_of(segment: &TestSegment) -> Vec<Vec<u8>> {
+    let at = |offset: u64| segment.access().context().base().wrapping_add(offset as usize);
+    let copy = |(offset, size): (u64, u64)| {
+        // SAFETY: a live block; its bytes were all written once, by the test segment.
+        unsafe { std::slice::from_raw_parts(at(offset), size as usize) }.to_vec()
+    };
+    segment.live_blocks().into_iter().map(copy).collect()
+}
+
+/// Neither what is moved, nor anything it owns or that stands beside it, changes: until the new place is published, the
+/// old value is whole.
+#[test]
+fn relocation_writes_nothing_but_its_target() {
+    fn relocated<T: ShmSafe>(init: impl Init<T>) {
+        let segment = TestSegment::new();
+        let value = segment.build::<T>(init).unwrap();
+        let (from, mut to) = (std::ptr::from_ref(value.get()).cast_mut(), Box::<T>::new_uninit());
+        let before = bytes_of(&segment);
+        assert!(!before.is_empty());
+        // SAFETY: valid; the copy is forgotten.
+        unsafe { T::relocate(from, to.as_mut_ptr()) };
+        assert!(before == bytes_of(&segment), "{}", T::type_info());
+    }
+    relocated::<Record>(record());
+    relocated::<Job>(JobRunningInit { id: 1, name: LONG });
+    relocated::<Job>(JobManyInit(vec![JobRunningInit { id: 3, name: LONG }], Point { x: 1, y: 2 }));
+    relocated::<[ShmOption<ShmString>; 2]>(crate::init::array([Some(LONG), None]));
+    relocated::<crate::ShmHashMap<ShmString, crate::ShmBox<Job>>>([(
+        LONG,
+        crate::ShmBox::new(Job::init_idle()),
+    )]);
+    relocated::<crate::ShmBoxSlice<Job>>([Job::init_idle()]);
+}
+
 thread_local! {
     /// What a [`Watched`] calls when it is relocated.
     static ON_RELOCATE: RefCell<Option<Box<dyn Fn()>>> = const { RefCell::new(None) };

@@ -20,7 +20,7 @@ use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, MaybeUninit, offset_of};
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU8;
+use std::sync::atomic::{AtomicU8, compiler_fence};
 
 const NONE: u8 = 0;
 const SOME: u8 = 1;
@@ -99,6 +99,9 @@ unsafe impl<T: ShmSafe> ShmSafe for ShmOption<T> {
         // SAFETY: both valid by the caller; the payload only if there is one.
         unsafe {
             set_tag(to, NONE);
+            // SYNC vacate: no byte of the payload is written before the tag hides it. A kill leaves a prefix in program
+            // order, so the compiler's order is all it takes.
+            compiler_fence(Ordering::SeqCst);
             if (*from).tag == SOME {
                 T::relocate(payload(from), payload(to));
                 set_tag(to, SOME);
