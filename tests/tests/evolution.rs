@@ -6,7 +6,7 @@ use shmem_tests::*;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-roles! { swapped, shortened, upgraded, newer, migrator, back_and_forth, holder }
+roles! { swapped, shortened, upgraded, newer, enums_differ, enums_upgraded, migrator, back_and_forth, holder }
 
 /// One account type in the declarations of several programs.
 macro_rules! program {
@@ -164,6 +164,110 @@ fn programs_that_disagree_are_told_where() {
             "{version} version 2, this program's is version 1; the stored one is newer: this program is the older one"
         )]
     );
+    segment.recover();
+    sound(&segment);
+}
+
+/// One enum in the declarations of several programs.
+macro_rules! enum_program {
+    ($module:ident, $version:literal { $($variant:tt)+ }) => {
+        mod $module {
+            use super::*;
+            #[allow(dead_code)]
+            #[derive(ShmSafe)]
+            #[repr(u8)]
+            #[shm(version = $version)]
+            pub enum Event { $($variant)+ }
+        }
+    };
+}
+
+enum_program!(event, 0 { Quit, Text(ShmString), Trade { price: f64, quantity: u32 } });
+enum_program!(event_payload, 0 { Quit, Text(ShmString), Trade { price: f64, quantity: u64 } });
+enum_program!(event_swapped, 0 { Quit, Text(ShmString), Trade { quantity: u32, price: f64 } });
+enum_program!(event_missing, 0 { Quit, Text(ShmString) });
+enum_program!(event_order, 0 { Text(ShmString), Quit, Trade { price: f64, quantity: u32 } });
+enum_program!(event_tag, 0 { Quit, Text(ShmString) = 4, Trade { price: f64, quantity: u32 } });
+enum_program!(event_next, 1 { Quit, Text { text: ShmString, urgent: bool }, Trade { price: f64, quantity: u64 } });
+
+type Events<T> = ShmMutex<ShmVec<T>>;
+
+fn enums_differ() {
+    let segment = in_role();
+    report(name_error(segment.find::<Events<event_payload::Event>>("events")));
+    report(name_error(segment.find::<Events<event_swapped::Event>>("events")));
+    report(name_error(segment.find::<Events<event_missing::Event>>("events")));
+    report(name_error(segment.find::<Events<event_order::Event>>("events")));
+    report(name_error(segment.find::<Events<event_tag::Event>>("events")));
+    report(name_error(segment.find::<Events<event_next::Event>>("events")));
+}
+
+/// What the events of the older program become.
+fn next(old: &event::Event) -> impl Init<event_next::Event> + '_ {
+    init::with(move |slot| match old {
+        event::Event::Quit => slot.fill(event_next::Event::init_quit()),
+        event::Event::Text(text) => slot.fill(event_next::EventTextInit { text, urgent: false }),
+        event::Event::Trade { price, quantity } => {
+            slot.fill(event_next::EventTradeInit { price: *price, quantity: u64::from(*quantity) })
+        }
+    })
+}
+
+fn enums_upgraded() {
+    let segment = in_role();
+    let events =
+        segment.migrate_with::<Events<event::Event>, Events<event_next::Event>>("events", |old, slot| {
+            let old = old.lock()?;
+            slot.fill(ShmMutex::<ShmVec<event_next::Event>>::new(init::from_iter(old.iter().map(next))))
+        });
+    let events = events.unwrap();
+    let guard = events.lock().unwrap();
+    use event_next::Event;
+    assert!(matches!(&guard[0], Event::Quit));
+    assert!(matches!(&guard[1], Event::Text { text, urgent: false } if text == LONG));
+    assert!(matches!(&guard[2], Event::Trade { price: 1.5, quantity: 7 }));
+    report("migrated");
+}
+
+#[test]
+fn programs_whose_enums_disagree_are_told_where() {
+    let _watchdog = Watchdog::test("enums");
+    let name = TempName::new("enums");
+    let segment = name.segment().size(1 << 20).create().unwrap();
+    let events = segment.construct::<Events<event::Event>>("events", ShmMutex::new(ShmVec::new())).unwrap();
+    {
+        let mut guard = events.lock().unwrap();
+        let mut view = guard.view();
+        view.push(event::Event::init_quit()).unwrap();
+        view.push(event::EventTextInit(LONG)).unwrap();
+        view.push(event::EventTradeInit { price: 1.5, quantity: 7 }).unwrap();
+    }
+    drop(events);
+    let ask = |role: &str| Worker::spawn(role, &[&name]).finish_reports();
+    let told: Vec<_> = ask("enums_differ")
+        .into_iter()
+        .map(|told| match told.split_once("they differ at ShmMutex[][]") {
+            Some((_, place)) => place.to_owned(),
+            None => told,
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "::Trade.quantity: stored u32, expected u64",
+            "::Trade.quantity: stored field `price: f64`, expected field `quantity: u32`",
+            "::Trade: stored variant `Trade` = 2, expected no such variant",
+            "::Text: stored variant `Quit` = 0, expected variant `Text` = 0",
+            "::Text: stored variant `Text` = 1, expected variant `Text` = 4",
+            "`events` holds a `ShmMutex<ShmVec<Event>>` of another version: at ShmMutex[][], the stored `Event` is version 0, \
+             this program's is version 1; the stored one is older, and `Segment::migrate` brings it up to date",
+        ]
+    );
+    assert_eq!(ask("enums_upgraded"), ["migrated"]);
+    assert!(matches!(
+        name_error(segment.find::<Events<event::Event>>("events")),
+        NameError::VersionMismatch { stored_version: 1, expected_version: 0, .. }
+    ));
     segment.recover();
     sound(&segment);
 }
