@@ -4,161 +4,14 @@
 
 use shmem_core::access::Access;
 use shmem_core::{
-    ConstArg, Error, Fingerprint, GenericArg, Init, Kind, Origin, ShmDrop, ShmHash, ShmHasher, ShmSafe,
-    TypeInfo, Visitor,
+    ConstArg, Error, Fingerprint, GenericArg, Kind, Origin, ShmDrop, ShmHash, ShmHasher, ShmSafe, TypeInfo,
+    Visitor,
 };
+use shmem_tests::placed::{Place, Placed, Slot, events, note};
 use std::any::TypeId;
-use std::cell::RefCell;
-use std::marker::{PhantomData, PhantomPinned};
-use std::mem::MaybeUninit;
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
-
-thread_local! {
-    /// What happened, in order.
-    static EVENTS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
-
-fn note(event: impl Into<String>) {
-    EVENTS.with_borrow_mut(|events| events.push(event.into()));
-}
-
-fn events() -> Vec<String> {
-    EVENTS.take()
-}
-
-/// An address-sensitive type: it knows where it stands.
-#[repr(C)]
-struct Placed {
-    at: usize,
-    number: u64,
-    _pinned: PhantomPinned,
-}
-
-impl Placed {
-    fn check(&self) {
-        assert_eq!(self.at, (&raw const *self).addr(), "the value was moved bitwise");
-    }
-}
-
-impl Drop for Placed {
-    fn drop(&mut self) {
-        self.check();
-        note(format!("drop {}", self.number));
-    }
-}
-
-struct PlacedMut<'a>(&'a mut Placed);
-
-// SAFETY: the address in it is never followed; it is set anew wherever the value is moved.
-unsafe impl ShmSafe for Placed {
-    const PLAIN: bool = false;
-    const ANY_BITS: bool = false;
-    type Parts = ();
-    type Mut<'a> = PlacedMut<'a>;
-
-    unsafe fn view<'a>(mut at: NonNull<Self>, _: Access<'a>) -> PlacedMut<'a> {
-        // SAFETY: valid and exclusive by the caller; the view does not give the reference away.
-        PlacedMut(unsafe { at.as_mut() })
-    }
-
-    unsafe fn relocate(from: *mut Self, to: *mut Self) {
-        // SAFETY: both valid by the caller.
-        unsafe { to.write(Placed { at: to.addr(), number: (*from).number, _pinned: PhantomPinned }) }
-    }
-
-    fn type_info() -> &'static TypeInfo {
-        const {
-            &TypeInfo {
-                name: "Placed",
-                origin: Origin::Module(module_path!()),
-                version: 0,
-                size: size_of::<Placed>(),
-                align: align_of::<Placed>(),
-                kind: Kind::Builtin,
-                args: &[],
-                id: TypeId::of::<Placed>(),
-            }
-        }
-    }
-
-    unsafe fn visit(this: *const Self, visitor: &mut Visitor<'_>) {
-        // SAFETY: readable by the caller.
-        let number = unsafe { (&raw const (*this).number).read() };
-        note(format!("visit {number}"));
-        if number == u64::MAX {
-            visitor.invalid(this.cast(), "the largest number");
-        }
-    }
-}
-
-/// Builds a [`Placed`], or fails, or panics.
-enum Place {
-    Number(u64),
-    Fail,
-    Panic,
-}
-
-// SAFETY: 1: the value is written whole. 2: what fails writes nothing. 3: only the slot is written.
-unsafe impl Init<Placed> for Place {
-    unsafe fn init(self, slot: *mut Placed, _: Access<'_>) -> Result<(), Error> {
-        let number = match self {
-            Place::Number(number) => number,
-            Place::Fail => return Err(Error::OtherSegment),
-            Place::Panic => panic!("an initialiser that panics"),
-        };
-        // SAFETY: valid for writes by the caller.
-        unsafe { slot.write(Placed { at: slot.addr(), number, _pinned: PhantomPinned }) };
-        Ok(())
-    }
-}
-
-/// A value in a box of its own.
-struct Slot<T: ShmSafe>(Box<MaybeUninit<T>>);
-
-impl<T: ShmSafe> Slot<T> {
-    fn build(init: impl Init<T>) -> Result<Self, Error> {
-        let mut slot = Box::new_uninit();
-        // SAFETY: the box is ours and valid for writes.
-        unsafe { init.init(slot.as_mut_ptr(), Access::detached())? };
-        Ok(Slot(slot))
-    }
-
-    fn get(&self) -> &T {
-        // SAFETY: built.
-        unsafe { self.0.assume_init_ref() }
-    }
-
-    fn view(&mut self) -> T::Mut<'_> {
-        // SAFETY: built, and exclusively ours.
-        unsafe { T::view(NonNull::new_unchecked(self.0.as_mut_ptr()), Access::detached()) }
-    }
-
-    /// Moves the value into another box.
-    fn relocated(self) -> Self {
-        let mut old = std::mem::ManuallyDrop::new(self);
-        let mut new = Box::new_uninit();
-        // SAFETY: the old value is valid and then forgotten, the new box valid for writes.
-        unsafe { T::relocate(old.0.as_mut_ptr(), new.as_mut_ptr()) };
-        // SAFETY: a `MaybeUninit` drops nothing, and the old slot is used no more.
-        drop(unsafe { std::ptr::read(&raw const old.0) });
-        Slot(new)
-    }
-
-    fn visit(&self) -> bool {
-        let mut visitor = Visitor::new(Access::detached());
-        // SAFETY: readable, and nobody changes it.
-        unsafe { visitor.walk(self.0.as_ptr(), 1) };
-        visitor.is_clean()
-    }
-}
-
-impl<T: ShmSafe> Drop for Slot<T> {
-    fn drop(&mut self) {
-        // SAFETY: built, and dropped once.
-        unsafe { self.0.assume_init_drop() }
-    }
-}
 
 #[derive(ShmSafe)]
 #[repr(C)]
@@ -179,7 +32,8 @@ fn fields_are_built_in_place_and_dropped_in_order() {
     for placed in [&built.get().first, &built.get().second, &built.get().third] {
         placed.check();
     }
-    assert!(built.get().flag && events().is_empty());
+    assert!(built.get().flag);
+    assert_eq!(events(), ["build 1", "build 2", "build 3"]);
     drop(built);
     assert_eq!(events(), ["drop 1", "drop 2", "drop 3"]);
 }
@@ -189,16 +43,16 @@ fn a_failing_initialiser_drops_what_was_built() {
     assert!(three(Place::Fail, Place::Number(2), Place::Number(3)).is_err());
     assert!(events().is_empty());
     assert!(three(Place::Number(1), Place::Fail, Place::Number(3)).is_err());
-    assert_eq!(events(), ["drop 1"]);
+    assert_eq!(events(), ["build 1", "drop 1"]);
     assert!(three(Place::Number(1), Place::Number(2), Place::Fail).is_err());
-    assert_eq!(events(), ["drop 2", "drop 1"]);
+    assert_eq!(events(), ["build 1", "build 2", "drop 2", "drop 1"]);
 }
 
 #[test]
 fn a_panicking_initialiser_drops_what_was_built() {
     let result = catch_unwind(|| three(Place::Number(1), Place::Number(2), Place::Panic).is_ok());
     assert!(result.is_err());
-    assert_eq!(events(), ["drop 2", "drop 1"]);
+    assert_eq!(events(), ["build 1", "build 2", "drop 2", "drop 1"]);
 }
 
 #[test]
@@ -209,9 +63,10 @@ fn a_nested_failure_drops_the_fields_of_the_outer_struct_too() {
     let inner = |third| ThreeInit { first: Place::Number(1), flag: true, second: Place::Number(2), third };
     let array = || shmem_core::init::array([Place::Number(4), Place::Fail]);
     assert!(Slot::<Outer>::build(OuterInit(Place::Number(0), inner(Place::Fail), array())).is_err());
-    assert_eq!(events(), ["drop 2", "drop 1", "drop 0"]);
+    assert_eq!(events(), ["build 0", "build 1", "build 2", "drop 2", "drop 1", "drop 0"]);
     assert!(Slot::<Outer>::build(OuterInit(Place::Number(0), inner(Place::Number(3)), array())).is_err());
-    assert_eq!(events(), ["drop 4", "drop 1", "drop 2", "drop 3", "drop 0"]);
+    let built = ["build 0", "build 1", "build 2", "build 3", "build 4"];
+    assert_eq!(events(), [built, ["drop 4", "drop 1", "drop 2", "drop 3", "drop 0"]].concat());
 }
 
 #[test]
@@ -219,7 +74,7 @@ fn relocation_relocates_each_field() {
     const { assert!(!Three::PLAIN && !Three::ANY_BITS && !Three::HAS_LOCKS) };
     let mut moved =
         three(Place::Number(1), Place::Number(2), Place::Number(3)).unwrap().relocated().relocated();
-    assert!(events().is_empty(), "moving drops nothing");
+    assert_eq!(events(), ["build 1", "build 2", "build 3"], "moving builds and drops nothing");
     for placed in [&moved.get().first, &moved.get().second, &moved.get().third] {
         placed.check();
     }
@@ -234,15 +89,15 @@ fn relocation_relocates_each_field() {
 #[test]
 fn visiting_visits_each_field_and_reports_what_is_wrong() {
     let mut value = three(Place::Number(1), Place::Number(2), Place::Number(3)).unwrap();
-    assert!(value.visit());
-    assert_eq!(events(), ["visit 1", "visit 2", "visit 3"]);
+    assert!(value.findings().is_empty());
+    assert_eq!(events(), ["build 1", "build 2", "build 3", "visit 1", "visit 2", "visit 3"]);
     value.view().third.0.number = u64::MAX;
-    assert!(!value.visit());
+    assert!(!value.findings().is_empty());
     value.view().third.0.number = 3;
-    assert!(value.visit());
+    assert!(value.findings().is_empty());
     // SAFETY: the field is ours; it is read as raw bytes until it is a `bool` again.
     unsafe { (&raw mut (*value.0.as_mut_ptr()).flag).cast::<u8>().write(2) };
-    assert!(!value.visit());
+    assert!(!value.findings().is_empty());
     // SAFETY: as above.
     unsafe { (&raw mut (*value.0.as_mut_ptr()).flag).cast::<u8>().write(1) };
     drop(value);
@@ -270,12 +125,12 @@ impl ShmDrop for Closing {
 #[test]
 fn shm_drop_runs_before_the_fields_are_dropped() {
     drop(Slot::<Closing>::build(ClosingInit { id: 1, placed: Place::Number(2) }).unwrap());
-    assert_eq!(events(), ["close 1", "drop 102"]);
+    assert_eq!(events(), ["build 2", "close 1", "drop 102"]);
     assert!(Slot::<Closing>::build(ClosingInit { id: 1, placed: Place::Fail }).is_err());
     assert!(events().is_empty(), "what never came to be is not closed");
     let bad = Slot::<Closing>::build(ClosingInit { id: 13, placed: Place::Number(2) }).unwrap();
     assert!(catch_unwind(AssertUnwindSafe(|| drop(bad))).is_err());
-    assert_eq!(events(), ["close 13", "drop 102"], "the fields are dropped all the same");
+    assert_eq!(events(), ["build 2", "close 13", "drop 102"], "the fields are dropped all the same");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! own, so that nothing in the user's scope matters, and the user's expressions see nothing of ours.
 
 use super::parse::{self, Root};
+use crate::expand::ends;
 use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 
@@ -267,17 +268,4 @@ fn shown_at(tokens: TokenStream, span: Span) -> TokenStream {
             other => shown(other),
         })
         .collect()
-}
-
-/// The places of the first and the last of `tokens`.
-fn ends(tokens: &TokenStream) -> (Span, Span) {
-    let mut all = tokens.clone().into_iter();
-    let first = all.next();
-    let last = all.last().or_else(|| first.clone());
-    let start = first.map_or_else(Span::call_site, |token| token.span());
-    let end = last.map_or_else(Span::call_site, |token| match token {
-        TokenTree::Group(group) => group.span_close(),
-        other => other.span(),
-    });
-    (start, end)
 }
