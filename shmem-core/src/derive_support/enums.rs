@@ -64,6 +64,9 @@ pub unsafe fn set_tag<T: Tag, E>(at: *mut E, tag: T) {
 pub unsafe fn vacate<T: Tag, E>(at: *mut E, tag: T) {
     // SAFETY: 1; nothing goes with the tag.
     unsafe { set_tag(at, tag) };
+    // CRASH vacate: from here until the new tag is stored a death leaves a variant without fields, or a tag that is no
+    // variant's. A lock around the value is poisoned by it; who looks all the same is told by `visit` before there is a
+    // reference (`enums::a_hundred_processes_killed_while_they_set`). What the old fields owned is leaked.
     // SYNC vacate: no field is written before the tag hides it. A kill leaves a prefix in program order, so the
     // compiler's order is all it takes.
     compiler_fence(Ordering::SeqCst);

@@ -431,7 +431,7 @@ impl<T: ShmSafe> Drop for Built<'_, T> {
 ///
 /// # Crash safety
 /// CRASH replace: a process killed inside leaves the old value, the new one, or a value that is memory-safe but
-/// logically incomplete (see [`ShmSafe`], 7); what neither owns is leaked until leak recovery.
+/// logically incomplete, or that a walk reports (see [`ShmSafe`], 7); what neither owns is leaked until leak recovery.
 ///
 /// # Safety
 /// 1. `at` points to a valid value to which the caller has exclusive access, in the segment of `access`.

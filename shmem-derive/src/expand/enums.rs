@@ -226,6 +226,10 @@ impl<'i> Code<'i> {
                 ///
                 /// # Errors
                 /// The initialiser's, or `LockHeld` if a lock in the old value is held; the old value stays.
+                ///
+                /// # Crash safety
+                /// A process killed inside leaves the old value, the new one, the first variant without fields, or (if there
+                /// is none) a damaged value, which is found before anybody gets a reference to it.
                 pub fn set(
                     &mut self,
                     init: impl #krate::Init<#this>,
