@@ -77,7 +77,7 @@
 //! | locks | [`ShmMutex`] |
 //! | errors | [`enum@Error`] and its families [`OpenError`], [`NameError`], [`AllocError`], [`LockError`], [`Corrupt`] |
 //! | memory without any structure | [`SharedMemory`], [`FileMapping`], [`MappedRegion`] |
-//! | looking in from outside | [`Segment::objects`], [`StoredType`], [`Fingerprint`], [`HeapStats`] |
+//! | looking in from outside | [`Segment::objects`], [`Segment::participants`], [`StoredType`], [`Fingerprint`], [`HeapStats`] |
 //! | containers of your own | [`access`], [`OffsetPtr`], [`Visitor`], [`TypeInfo`] |
 //!
 //! The stored bytes are described in FORMAT.md, the code in ARCHITECTURE.md.
@@ -103,14 +103,20 @@ mod sys;
 #[cfg(test)]
 pub(crate) mod testing;
 
+/// Switches for tests of what becomes of a segment when a process dies.
+#[doc(hidden)]
+pub mod __testing {
+    pub use crate::participant::switches::{Witness, ignore};
+}
+
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64", target_endian = "little")))]
 compile_error!("shmem runs on 64-bit little-endian Linux only: its stored bytes and system calls are those");
 
 // Segments and the objects in them.
 pub use mapping::RemoveOnDrop;
 pub use segment::{
-    MAX_OBJECT_NAME, Object, ObjectInfo, ObjectKind, Owned, ReadOnlySegment, ReadRoot, Root, Segment,
-    SegmentBuilder,
+    MAX_OBJECT_NAME, Object, ObjectInfo, ObjectKind, Owned, Participant, ParticipantLock, ParticipantState,
+    ParticipantThread, ReadOnlySegment, ReadRoot, Root, Segment, SegmentBuilder,
 };
 
 // What may stand in a segment, and how it is built.

@@ -4,6 +4,7 @@
 pub(crate) mod commit;
 mod draft;
 pub(crate) mod file;
+mod held_byte;
 pub(crate) mod place;
 mod raw;
 mod region;
@@ -13,8 +14,8 @@ pub(crate) mod storage;
 pub(crate) mod superblock;
 
 pub(crate) use file::{CreateSpec, MappedFile, Want};
+pub(crate) use held_byte::{HeldByte, LockedByte};
 pub(crate) use place::{Place, remove};
-pub(crate) use storage::ChildLocks;
 
 pub use raw::{FileMapping, SharedMemory};
 pub use region::{MapMode, MappedRegion, RegionAdvice};

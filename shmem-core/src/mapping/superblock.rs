@@ -21,8 +21,12 @@ pub(crate) const HEAP_AT: u64 = 512;
 pub(crate) const DIRECTORY_AT: u64 = 1024;
 /// Where the process records begin.
 pub(crate) const PROCESSES_AT: u64 = 4096;
-/// The size of a process record and of a thread slot in bytes.
-pub(crate) const PARTICIPANT_SIZE: u64 = 64;
+/// The size of a process record in bytes.
+pub(crate) const PROCESS_SIZE: u64 = 32;
+/// The size of a thread slot in bytes.
+pub(crate) const SLOT_SIZE: u64 = 128;
+/// The size of a liveness cell in bytes.
+pub(crate) const CELL_SIZE: u64 = 64;
 
 /// The smallest capacity of a segment in bytes.
 pub(crate) const MIN_CAPACITY: u64 = 16 << 10;
@@ -59,6 +63,8 @@ pub(crate) struct FixedHeader {
     pub(crate) _zero: u32,
     /// Where the thread slots begin.
     pub(crate) slots_at: u64,
+    /// Where the liveness cells begin, one for each slot.
+    pub(crate) cells_at: u64,
     /// Where the heap's page descriptors begin.
     pub(crate) descriptors_at: u64,
     /// Where the heap's block bitmaps begin.
@@ -68,7 +74,7 @@ pub(crate) struct FixedHeader {
     /// Where the reservation ends: `data_at + max_capacity`.
     pub(crate) end: u64,
     /// 0.
-    pub(crate) _reserved: [u64; 17],
+    pub(crate) _reserved: [u64; 16],
     /// The first eight bytes of the SHA-256 of all of the above.
     pub(crate) checksum: [u8; 8],
 }
@@ -109,13 +115,13 @@ impl FixedHeader {
             0x40_0000..0x400_0000 => 14,
             0x400_0000.. => 16,
         };
-        // A small segment has room for 64 processes and threads; a full-size one for 256.
-        let participants = if heap_page_shift == 12 { 64 } else { 256 };
+        // In a small segment the tables fill three pages.
+        let (processes, slots) = if heap_page_shift == 12 { (48, 56) } else { (256, 256) };
         let max_capacity = round_up(max_capacity, 1 << heap_page_shift);
         let pages = max_capacity >> heap_page_shift;
-        let table = u64::from(participants) * PARTICIPANT_SIZE;
-        let slots_at = PROCESSES_AT + table;
-        let descriptors_at = round_up(slots_at + table, OS_PAGE);
+        let slots_at = PROCESSES_AT + u64::from(processes) * PROCESS_SIZE;
+        let cells_at = slots_at + u64::from(slots) * SLOT_SIZE;
+        let descriptors_at = round_up(cells_at + u64::from(slots) * CELL_SIZE, OS_PAGE);
         let bitmaps_at = round_up(descriptors_at + pages * DESCRIPTOR_BYTES, OS_PAGE);
         // Heap pages are aligned to their own size, so that a block's alignment is its place in the page's.
         let data_at = round_up(bitmaps_at + pages * bitmap_bytes(heap_page_shift), 1 << heap_page_shift);
@@ -129,15 +135,16 @@ impl FixedHeader {
             hash_seed,
             max_capacity,
             heap_page_shift,
-            processes: participants,
-            slots: participants,
+            processes,
+            slots,
             _zero: 0,
             slots_at,
+            cells_at,
             descriptors_at,
             bitmaps_at,
             data_at,
             end: data_at + max_capacity,
-            _reserved: [0; 17],
+            _reserved: [0; 16],
             checksum: [0; 8],
         };
         header.checksum = header.compute_checksum();

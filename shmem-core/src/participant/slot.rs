@@ -1,66 +1,189 @@
-//! Thread slots and the owner words made of them.
+//! Thread slots, what a thread notes there, and the owner words made of them.
 //!
 //! This file needs `unsafe`: it keeps pointers to slots in mapped memory.
 
 use super::process::Participants;
-use crate::access::Context;
-use crate::error::{Error, LockError};
 use crate::mapping::registry;
-use crate::mapping::superblock::PARTICIPANT_SIZE;
-use crate::primitive::{AtomicU32, AtomicU64, Ordering};
-use std::cell::RefCell;
+use crate::mapping::superblock::SLOT_SIZE;
+use crate::primitive::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::ptr::NonNull;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::compiler_fence;
 
-/// A thread's place in the segment.
+/// How many locks a slot can note. A thread may hold more.
+pub(super) const NOTES: usize = 11;
+
+/// A thread's place in the segment. Only the thread itself writes it, but for recovery and for freeing.
 #[repr(C, align(64))]
 pub(super) struct Slot {
-    /// Generation and process; see the [table](super).
-    word: AtomicU64,
-    /// How many locks the thread holds. Written by the thread itself; read by it when it exits.
-    held: AtomicU32,
+    /// Generation, process and state; see the [table](super).
+    pub(super) word: AtomicU64,
     /// The owner word of the thread that has the slot.
     owner: AtomicU32,
-    _reserved: [u64; 6],
+    /// The thread's id in its own PID namespace; for people.
+    pub(super) thread: AtomicU32,
+    /// How many of `notes` are of locks that are held; they come first.
+    depth: AtomicU32,
+    /// How many further locks the thread holds.
+    unnoted: AtomicU32,
+    /// The thread's liveness cell + 1; 0 if it has none.
+    pub(super) cell: AtomicU32,
+    _zero: u32,
+    /// What the thread waits for, as a note; 0 if it does not.
+    pub(super) waits_for: AtomicI64,
+    /// The locks that the thread holds, and behind them the one it is about to take: the distance from the slot, and in
+    /// the lower two bits the kind of lock; 0 where there is none.
+    notes: [AtomicI64; NOTES],
 }
 
-const _: () = assert!(size_of::<Slot>() == PARTICIPANT_SIZE as usize);
+const _: () = assert!(size_of::<Slot>() == SLOT_SIZE as usize);
 
-fn word(generation: u16, process: Option<u32>) -> u64 {
-    u64::from(generation) | u64::from(process.map_or(0, |p| p + 1)) << 16
+const PROCESS_SHIFT: u32 = 32;
+const ORPHANED: u64 = 1 << 48;
+/// In the place of a process: nobody gets the slot any more.
+const RETIRED: u64 = 0xFFFF << PROCESS_SHIFT;
+
+/// The bits of a note that hold the kind of lock.
+const KIND: i64 = 3;
+
+fn taken_by(generation: u32, process: u32) -> u64 {
+    u64::from(generation) | u64::from(process + 1) << PROCESS_SHIFT
 }
 
-fn generation(word: u64) -> u16 {
-    word as u16
+fn generation(word: u64) -> u32 {
+    word as u32
 }
 
 fn process(word: u64) -> Option<u32> {
-    (word as u32 >> 16).checked_sub(1)
+    match (word >> PROCESS_SHIFT) as u16 {
+        0 | u16::MAX => None,
+        process => Some(u32::from(process) - 1),
+    }
+}
+
+/// One life of a slot: what a cell is claimed with. Never 0; unlike an [`Owner`] it does not come round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Life(pub(super) u64);
+
+/// A place where a slot notes a lock.
+#[derive(Clone, Copy)]
+pub(super) struct Note<'s> {
+    slot: &'s Slot,
+    note: &'s AtomicI64,
+}
+
+impl Note<'_> {
+    /// Where the lock stands, and its kind.
+    pub(super) fn lock(self) -> Option<(*const u8, usize)> {
+        self.slot.resolve(self.note.load(Ordering::Relaxed))
+    }
+
+    /// Notes nothing any more.
+    pub(super) fn strike_out(self) {
+        self.note.store(0, Ordering::Release);
+    }
 }
 
 impl Slot {
-    /// Whether it belongs to a thread of `process` that holds a lock.
-    pub(super) fn is_held_by(&self, owner: u32) -> bool {
-        process(self.word.load(Ordering::Acquire)) == Some(owner) && self.held.load(Ordering::Relaxed) != 0
+    pub(super) fn process(&self) -> Option<u32> {
+        process(self.word.load(Ordering::Acquire))
     }
 
-    /// Frees the slot if it belongs to a thread of `dead`; whether it did.
-    pub(super) fn free_if_of(&self, dead: u32) -> bool {
-        let taken = self.word.load(Ordering::Acquire);
-        if process(taken) != Some(dead) {
+    pub(super) fn is_orphaned(&self) -> bool {
+        self.word.load(Ordering::Relaxed) & ORPHANED != 0
+    }
+
+    /// The owner word of whoever has the slot, which is the one with this index.
+    pub(super) fn owner(&self, index: u32) -> Owner {
+        Owner::new(index, generation(self.word.load(Ordering::Relaxed)))
+    }
+
+    /// This life of the slot, which is the one with this index.
+    pub(super) fn life(&self, index: u32) -> Life {
+        Life(u64::from(generation(self.word.load(Ordering::Relaxed))) << 16 | u64::from(index + 1))
+    }
+
+    fn note(&self, lock: *const u8, kind: usize) -> i64 {
+        (lock.addr() as i64).wrapping_sub(std::ptr::from_ref(self).addr() as i64) | kind as i64
+    }
+
+    /// What a note leads to.
+    pub(super) fn resolve(&self, note: i64) -> Option<(*const u8, usize)> {
+        let at = std::ptr::from_ref(self).cast::<u8>().wrapping_offset((note & !KIND) as isize);
+        (note != 0).then_some((at, (note & KIND) as usize))
+    }
+
+    pub(super) fn notes(&self) -> impl Iterator<Item = Note<'_>> {
+        self.notes.iter().map(|note| Note { slot: self, note })
+    }
+
+    /// How many locks its thread holds that it could not note.
+    pub(super) fn unnoted(&self) -> u32 {
+        self.unnoted.load(Ordering::Relaxed)
+    }
+
+    /// Whether its thread holds a lock.
+    pub(super) fn holds(&self) -> bool {
+        self.depth.load(Ordering::Relaxed) != 0 || self.unnoted() != 0
+    }
+
+    /// Whether it belongs to a thread of `owner` that holds a lock.
+    pub(super) fn is_held_by(&self, owner: u32) -> bool {
+        self.process() == Some(owner) && self.holds()
+    }
+
+    /// Takes the slot, which has this index, for a thread of `process`, if it is free.
+    pub(super) fn take(&self, index: u32, process_record: u32) -> bool {
+        let free = self.word.load(Ordering::Relaxed);
+        let taken = taken_by(generation(free), process_record);
+        // SYNC slot: Acquire, pairs with the Release that freed it: it is empty. CRASH take: recovery of this process
+        // frees it again.
+        if free >> PROCESS_SHIFT != 0
+            || self.word.compare_exchange(free, taken, Ordering::AcqRel, Ordering::Relaxed).is_err()
+        {
             return false;
         }
-        self.held.store(0, Ordering::Relaxed);
-        let free = word(generation(taken).wrapping_add(1), None);
-        // SYNC slot: Release, so that the next owner finds it empty.
-        self.word.compare_exchange(taken, free, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.owner.store(self.owner(index).0, Ordering::Relaxed);
+        true
     }
 
-    /// Gives back a slot whose thread holds nothing.
-    fn give_back(&self) {
-        let taken = self.word.load(Ordering::Relaxed);
+    /// Frees the slot of a thread that holds nothing.
+    pub(super) fn give_back(&self) {
+        self.empty();
+        let now = self.word.load(Ordering::Relaxed);
         // SYNC slot: Release, so that the next owner finds it empty.
-        self.word.store(word(generation(taken).wrapping_add(1), None), Ordering::Release);
+        self.word.store(u64::from(generation(now).wrapping_add(1)), Ordering::Release);
+    }
+
+    /// Frees the slot, whose thread holds nothing, if it is of `process_record`.
+    pub(super) fn give_back_if_of(&self, process_record: u32) {
+        if self.process() == Some(process_record) {
+            self.give_back();
+        }
+    }
+
+    /// Frees a dead thread's slot, all of whose noted locks are released; retires it if there were others.
+    pub(super) fn bury(&self) {
+        if self.unnoted() == 0 {
+            self.give_back();
+            return;
+        }
+        let now = self.word.load(Ordering::Relaxed);
+        // CRASH retire: one store; `unnoted` stays, so whoever comes before it decides the same.
+        self.word.store(u64::from(generation(now)) | RETIRED, Ordering::Release);
+    }
+
+    fn empty(&self) {
+        for word in [&self.depth, &self.unnoted, &self.cell, &self.thread] {
+            word.store(0, Ordering::Relaxed);
+        }
+        self.waits_for.store(0, Ordering::Relaxed);
+        self.notes.iter().for_each(|note| note.store(0, Ordering::Relaxed));
+    }
+
+    /// Marks the slot of a thread that has exited and left locks held.
+    pub(super) fn orphan(&self) {
+        self.word.fetch_or(ORPHANED, Ordering::Release);
     }
 }
 
@@ -72,8 +195,8 @@ impl Owner {
     /// The bits of a lock word that hold an owner.
     pub(crate) const MASK: u32 = (1 << 30) - 1;
 
-    fn new(slot: u32, generation: u16) -> Self {
-        Owner(u32::from(generation) << 14 | (slot + 1))
+    fn new(slot: u32, generation: u32) -> Self {
+        Owner((generation & 0xFFFF) << 14 | (slot + 1))
     }
 
     fn slot(self) -> Option<u32> {
@@ -85,13 +208,29 @@ impl Owner {
     }
 }
 
-/// What an owner word found in a lock says.
+/// Whose an owner word is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum OwnerState {
-    /// Its process lives, as far as is known.
-    Alive,
-    /// The process died: what the owner held is to be taken over.
-    Dead,
+pub(super) enum Whose {
+    /// A thread's of the process with this record, dead or alive.
+    Process(u32),
+    /// Nobody's: the thread died holding more locks than it could note, and its process was recovered.
+    Nobody,
+}
+
+impl Participants {
+    /// Whose an owner word found in a lock is, and the slot.
+    pub(super) fn whose(&self, owner: Owner) -> (Whose, Option<(u32, &Slot)>) {
+        let Some((index, slot)) = owner.slot().and_then(|index| Some((index, self.slot(index)?))) else {
+            return (Whose::Nobody, None);
+        };
+        let word = slot.word.load(Ordering::Acquire);
+        match process(word) {
+            Some(record) if generation(word) as u16 == owner.generation() => {
+                (Whose::Process(record), Some((index, slot)))
+            }
+            _ => (Whose::Nobody, None),
+        }
+    }
 }
 
 /// A thread's slot in one mapping, as a guard keeps it. It is the thread's own: not `Send`.
@@ -99,11 +238,11 @@ pub(crate) enum OwnerState {
 /// # Invariants
 /// 1. The slot is mapped while the lock is for which the handle was made, and is the thread's until it exits.
 #[derive(Clone, Copy)]
-pub(crate) struct SlotHandle(NonNull<Slot>);
+pub(crate) struct SlotHandle(pub(super) NonNull<Slot>);
 
 impl SlotHandle {
     #[inline]
-    fn slot(&self) -> &Slot {
+    pub(super) fn slot(&self) -> &Slot {
         // SAFETY: 1; its fields are atomics.
         unsafe { self.0.as_ref() }
     }
@@ -114,18 +253,88 @@ impl SlotHandle {
         Owner(self.slot().owner.load(Ordering::Relaxed))
     }
 
-    /// Counts a lock taken.
-    #[inline]
-    pub(crate) fn hold(&self) {
-        let held = &self.slot().held;
-        held.store(held.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    /// Notes that the thread is about to take a lock of this kind. [`taken`](Self::taken) or
+    /// [`not_taken`](Self::not_taken) follows.
+    #[inline(always)]
+    pub(crate) fn intend<T>(&self, lock: *const T, kind: usize) {
+        let slot = self.slot();
+        let depth = slot.depth.load(Ordering::Relaxed);
+        match slot.notes.get(depth as usize) {
+            // CRASH note: until the lock is taken, recovery finds a note of a lock that the thread does not hold.
+            Some(note) => note.store(slot.note(lock.cast(), kind), Ordering::Relaxed),
+            None => slot.unnoted.store(slot.unnoted().wrapping_add(1), Ordering::Relaxed),
+        }
+        // A dead thread's memory holds the first so many of its stores: the compiler must keep their order.
+        compiler_fence(Ordering::SeqCst);
     }
 
-    /// Counts a lock let go.
+    /// The lock that was intended is taken.
+    #[inline(always)]
+    pub(crate) fn taken(&self) {
+        compiler_fence(Ordering::SeqCst);
+        let depth = &self.slot().depth;
+        let now = depth.load(Ordering::Relaxed);
+        if (now as usize) < NOTES {
+            depth.store(now + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// The lock that was intended is not taken.
     #[inline]
-    pub(crate) fn let_go(&self) {
-        let held = &self.slot().held;
-        held.store(held.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed);
+    pub(crate) fn not_taken(&self) {
+        compiler_fence(Ordering::SeqCst);
+        let slot = self.slot();
+        match slot.notes.get(slot.depth.load(Ordering::Relaxed) as usize) {
+            Some(note) => note.store(0, Ordering::Relaxed),
+            None => slot.unnoted.store(slot.unnoted().wrapping_sub(1), Ordering::Relaxed),
+        }
+    }
+
+    /// The lock is released.
+    #[inline(always)]
+    pub(crate) fn let_go<T>(&self, lock: *const T, kind: usize) {
+        compiler_fence(Ordering::SeqCst);
+        let slot = self.slot();
+        let wanted = slot.note(lock.cast(), kind);
+        let last = slot.depth.load(Ordering::Relaxed).wrapping_sub(1);
+        match slot.notes.get(last as usize) {
+            Some(note) if note.load(Ordering::Relaxed) == wanted => {
+                note.store(0, Ordering::Relaxed);
+                compiler_fence(Ordering::SeqCst);
+                slot.depth.store(last, Ordering::Relaxed);
+            }
+            _ => slot.let_go_of_earlier(wanted),
+        }
+    }
+
+    /// Notes what the thread waits for.
+    pub(crate) fn wait_for<T>(&self, lock: *const T, kind: usize) {
+        self.slot().waits_for.store(self.slot().note(lock.cast(), kind), Ordering::Relaxed);
+    }
+
+    /// Notes that it waits no more.
+    pub(crate) fn stop_waiting(&self) {
+        self.slot().waits_for.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Slot {
+    /// Strikes out a lock that was not the last to be taken.
+    #[cold]
+    fn let_go_of_earlier(&self, wanted: i64) {
+        let depth = self.depth.load(Ordering::Relaxed) as usize;
+        let held = &self.notes[..depth.min(NOTES)];
+        match held.iter().position(|note| note.load(Ordering::Relaxed) == wanted) {
+            Some(at) => {
+                let last = &held[held.len() - 1];
+                // CRASH strike out: a death between leaves the last lock noted twice.
+                held[at].store(last.load(Ordering::Relaxed), Ordering::Relaxed);
+                compiler_fence(Ordering::SeqCst);
+                last.store(0, Ordering::Relaxed);
+                self.depth.store(held.len() as u32 - 1, Ordering::Relaxed);
+            }
+            None => self.unnoted.store(self.unnoted().saturating_sub(1), Ordering::Relaxed),
+        }
     }
 }
 
@@ -169,153 +378,34 @@ impl TaggedSlot {
         let Some(context) = registry::context_at(at) else { return false };
         // SAFETY: the caller holds a reference to what stands at `at`, so the mapping and its context live.
         let participants = unsafe { &*context }.upper::<Arc<Participants>>();
-        let slot = self.slot();
-        let owner = process(slot.slot().word.load(Ordering::Relaxed));
+        let owner = self.slot().slot().process();
         owner.is_some() && participants.is_some_and(|p| p.attached_now() == owner)
-    }
-}
-
-/// One slot of this thread.
-struct Attachment {
-    /// Dead once the mapping is gone.
-    participants: Weak<Participants>,
-    at: *const Participants,
-    fork_generation: u64,
-    handle: SlotHandle,
-}
-
-/// The slots of one thread, given back when it exits.
-#[derive(Default)]
-struct Attachments(Vec<Attachment>);
-
-impl Drop for Attachments {
-    fn drop(&mut self) {
-        // The cache must not serve a lock taken by a later thread-local destructor with a slot that is free.
-        registry::forget_cached();
-        for attachment in self.0.drain(..) {
-            let Some(_mapped) = attachment.participants.upgrade() else { continue };
-            if attachment.fork_generation != registry::fork_generation() {
-                continue; // The parent's slot, not ours.
-            }
-            // The mapping lives while `_mapped` does.
-            let slot = attachment.handle.slot();
-            if slot.held.load(Ordering::Relaxed) != 0 {
-                continue; // Orphaned: only the death of the process releases what the thread holds.
-            }
-            slot.give_back();
-        }
-    }
-}
-
-impl Attachments {
-    fn known(&mut self, participants: &Arc<Participants>) -> Option<SlotHandle> {
-        self.0.retain(|a| a.participants.strong_count() > 0);
-        let fork_generation = registry::fork_generation();
-        let at = Arc::as_ptr(participants);
-        let known = self.0.iter().find(|a| std::ptr::eq(a.at, at) && a.fork_generation == fork_generation)?;
-        Some(known.handle)
-    }
-}
-
-thread_local! {
-    static ATTACHMENTS: RefCell<Attachments> = RefCell::default();
-}
-
-/// This thread's slot in the mapping that contains `at`.
-///
-/// Costs a comparison with the thread's cache once the thread has locked in this segment; the first time it takes a
-/// slot, and the process's record if it has none.
-///
-/// # Errors
-/// [`LockError::ReadOnly`] if `at` is in no segment, [`LockError::NoSlot`] or [`LockError::NoProcess`] if there is
-/// none free.
-#[inline(always)]
-pub(crate) fn current_owner<T>(at: *const T) -> Result<SlotHandle, LockError> {
-    match NonNull::new(registry::slot_at(at.cast()).cast_mut()) {
-        Some(slot) => Ok(SlotHandle(slot.cast())),
-        None => attach_thread(at.cast()),
-    }
-}
-
-#[cold]
-fn attach_thread(at: *const u8) -> Result<SlotHandle, LockError> {
-    let context = registry::context_at(at).ok_or(LockError::ReadOnly)?;
-    // SAFETY: the caller holds a reference to what stands at `at`, so the mapping and its context live.
-    let context: &Context = unsafe { &*context };
-    let participants: &Arc<Participants> = context.upper::<Arc<Participants>>().ok_or(LockError::ReadOnly)?;
-    let known = || ATTACHMENTS.try_with(|attachments| attachments.borrow_mut().known(participants));
-    let handle = match known() {
-        Ok(Some(known)) => known,
-        Ok(None) => {
-            // Nothing is borrowed meanwhile: it may recover the dead, which takes locks, and so comes back here.
-            let handle = take_slot(participants)?;
-            if let Ok(Some(known)) = known() {
-                handle.slot().give_back();
-                known
-            } else {
-                let _ = ATTACHMENTS.try_with(|attachments| {
-                    attachments.borrow_mut().0.push(Attachment {
-                        participants: Arc::downgrade(participants),
-                        at: Arc::as_ptr(participants),
-                        fork_generation: registry::fork_generation(),
-                        handle,
-                    });
-                });
-                handle
-            }
-        }
-        // The thread is exiting and its slots are given back: take one that the process's death will free.
-        Err(_) => take_slot(participants)?,
-    };
-    registry::remember_slot(at, handle.0.as_ptr().cast());
-    Ok(handle)
-}
-
-fn take_slot(participants: &Participants) -> Result<SlotHandle, LockError> {
-    let process_record = participants.process().map_err(|e| match e {
-        Error::TooManyProcesses { .. } => LockError::NoProcess,
-        _ => LockError::NoSlot,
-    })?;
-    for attempt in 0..2 {
-        for index in 0..participants.slots() {
-            let Some(slot) = participants.slot(index) else { continue };
-            let free = slot.word.load(Ordering::Relaxed);
-            if process(free).is_some() {
-                continue;
-            }
-            let taken = word(generation(free), Some(process_record));
-            // SYNC slot: Acquire, pairs with the Release that freed it.
-            if slot.word.compare_exchange(free, taken, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                slot.held.store(0, Ordering::Relaxed);
-                slot.owner.store(Owner::new(index, generation(free)).0, Ordering::Relaxed);
-                return Ok(SlotHandle(NonNull::from(slot)));
-            }
-        }
-        // Full: perhaps of dead processes' slots.
-        if attempt == 0 && participants.recover_all() == 0 {
-            break;
-        }
-    }
-    Err(LockError::NoSlot)
-}
-
-impl Participants {
-    /// What became of the thread that signed a lock with `owner`. A system call if it seems alive.
-    pub(crate) fn owner_state(&self, owner: Owner) -> OwnerState {
-        let slot = owner.slot().and_then(|index| self.slot(index));
-        let Some(slot) = slot else { return OwnerState::Dead };
-        let now = slot.word.load(Ordering::Acquire);
-        match process(now) {
-            // The slot was freed without the lock being let go: its process died and was recovered.
-            _ if generation(now) != owner.generation() => OwnerState::Dead,
-            None => OwnerState::Dead,
-            Some(record) if self.is_dead(record) => OwnerState::Dead,
-            Some(_) => OwnerState::Alive,
-        }
     }
 }
 
 #[cfg(test)]
 pub(crate) fn slot_layout() -> crate::format_test::StoredLayout {
-    crate::format_test::stored_layout!(Slot { word, held, owner, _reserved })
+    crate::format_test::stored_layout!(Slot {
+        word,
+        owner,
+        thread,
+        depth,
+        unnoted,
+        cell,
+        _zero,
+        waits_for,
+        notes
+    })
+}
+
+#[cfg(test)]
+pub(super) mod test_support {
+    use super::*;
+
+    impl Slot {
+        /// Lets the slot begin its life with this generation.
+        pub(crate) fn set_generation(&self, generation: u32) {
+            self.word.store(generation.into(), Ordering::Relaxed);
+        }
+    }
 }

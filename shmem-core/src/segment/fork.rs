@@ -1,15 +1,16 @@
 //! What happens at `fork`: the child gets a process record of its own, with a pin on everything its parent pins, before
 //! either of them runs on; so nothing the child inherited can vanish under it, and nothing it drops is its parent's.
 //!
-//! The child's record is locked through an open file description made for it, which only the child keeps: if the
-//! fork fails, or the child dies at once, the kernel drops the lock, and the record is a dead process's.
+//! The byte of the child's record is locked through an open file description made for it, which only the child keeps: if
+//! the fork fails, or the child dies at once, the kernel drops the lock, and the record is a dead process's.
 //!
 //! Guards held across a fork stay the parent's: dropping the child's copy does nothing.
 //!
 //! This file needs `unsafe`: it holds the process's locks across the fork.
 
 use super::inner::Inner;
-use crate::mapping::{ChildLocks, registry};
+use crate::mapping::{LockedByte, registry};
+use crate::participant::Changing;
 use crate::sys::process;
 use std::cell::RefCell;
 use std::mem;
@@ -37,9 +38,10 @@ pub(super) fn watch(inner: &Arc<Inner>) {
 /// What one mapping needs on the other side.
 struct Prepared {
     // Before `inner`, which the guards borrow from.
-    _held: Vec<MutexGuard<'static, ()>>,
-    /// The child's record, and the description that holds its lock.
-    child: Option<(u32, ChildLocks)>,
+    _storing: Option<MutexGuard<'static, ()>>,
+    changing: Option<Changing<'static>>,
+    /// The child's record, and the lock on its byte.
+    child: Option<(u32, LockedByte)>,
     inner: Arc<Inner>,
 }
 
@@ -63,10 +65,14 @@ extern "C" fn prepare() {
     // Another thread may be inside these; in the child it would never leave. In this order: whoever is inside the
     // first may wait for the segment's lock, whose holder may want the second and then the third, by another mapping.
     for p in &mut prepared {
-        p.hold(|inner| inner.participants.hold());
+        let changing = p.inner.participants.hold();
+        // SAFETY: only the lifetime changes; `inner` is kept beside the guard and dropped after it.
+        p.changing = Some(unsafe { mem::transmute::<Changing<'_>, Changing<'static>>(changing) });
     }
     for p in &mut prepared {
-        p.hold(|inner| inner.directory.hold());
+        let storing = p.inner.directory.hold();
+        // SAFETY: likewise.
+        p._storing = Some(unsafe { mem::transmute::<MutexGuard<'_, ()>, MutexGuard<'static, ()>>(storing) });
     }
     for p in &prepared {
         p.inner.directory.freeze(p.child.as_ref().map(|(record, _)| *record));
@@ -76,20 +82,8 @@ extern "C" fn prepare() {
 }
 
 fn with_record(inner: Arc<Inner>) -> Prepared {
-    let child = inner.file.storage().for_child().ok().and_then(|own| {
-        let record = inner.participants.prepare_child(&own)?;
-        Some((record, own))
-    });
-    Prepared { _held: Vec::new(), child, inner }
-}
-
-impl Prepared {
-    fn hold(&mut self, lock: impl FnOnce(&Inner) -> MutexGuard<'_, ()>) {
-        let guard = lock(&self.inner);
-        // SAFETY: only the lifetime changes; `inner` is kept beside the guards and dropped after them.
-        let guard = unsafe { mem::transmute::<MutexGuard<'_, ()>, MutexGuard<'static, ()>>(guard) };
-        self._held.push(guard);
-    }
+    let child = inner.participants.prepare_child();
+    Prepared { _storing: None, changing: None, child, inner }
 }
 
 impl Drop for Prepared {
@@ -105,20 +99,11 @@ extern "C" fn parent() {
 
 extern "C" fn child() {
     registry::begin_child();
-    let Ok(Some(forking)) = FORKING.try_with(|slot| slot.borrow_mut().take()) else { return };
-    for Prepared { child, inner, .. } in &forking.prepared {
-        match child {
-            Some((record, own)) if inner.file.storage().adopt(own).is_ok() => {
-                inner.directory.settle_child(true);
-                inner.participants.become_child(Some(*record));
-            }
-            _ => {
-                inner.directory.settle_child(false);
-                // The parent's description must not be kept: it would keep the parent alive for others.
-                let _ = inner.file.storage().renew();
-                inner.participants.become_child(None);
-            }
-        }
+    let Ok(Some(mut forking)) = FORKING.try_with(|slot| slot.borrow_mut().take()) else { return };
+    for Prepared { child, inner, changing, .. } in &mut forking.prepared {
+        let Some(life) = changing else { continue };
+        let attached = inner.participants.become_child(child.as_ref(), life);
+        inner.directory.settle_child(attached);
     }
 }
 
@@ -131,7 +116,8 @@ mod tests {
     fn the_last_handle_may_go_while_a_fork_is_under_way() {
         let segment = Segment::anonymous().size(1 << 20).create().unwrap();
         let at_work = std::thread::spawn(move || {
-            let prepared = vec![Prepared { _held: Vec::new(), child: None, inner: segment.inner.clone() }];
+            let prepared =
+                vec![Prepared { _storing: None, changing: None, child: None, inner: segment.inner.clone() }];
             let segments = SEGMENTS.lock().unwrap_or_else(|e| e.into_inner());
             let forking = Forking { _registry: registry::hold(), _segments: segments, prepared };
             // As another thread may, between `prepare` and `parent`.

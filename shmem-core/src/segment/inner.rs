@@ -13,38 +13,35 @@ use crate::error::{Corrupt, OpenError, Result};
 use crate::heap::{Heap, HeapStats};
 use crate::layout::{Init, ShmSafe, StoredType};
 use crate::mapping::registry::{self, Registration};
-use crate::mapping::{ChildLocks, CreateSpec, MappedFile, Place, Want, remove};
-use crate::participant::{ByteLocks, Participants};
+use crate::mapping::{CreateSpec, HeldByte, LockedByte, MappedFile, Place, Want, remove};
+use crate::participant::{Participants, SegmentFile};
 use crate::primitive::Ordering;
+use crate::sync::LOCK_KINDS;
+use crate::sys::memory;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
-impl ByteLocks for ChildLocks {
-    fn try_lock(&self, index: u32) -> io::Result<bool> {
-        self.lock_byte(index.into())
-    }
-    fn unlock(&self, index: u32) -> io::Result<()> {
-        self.unlock_byte(index.into())
-    }
-    fn is_locked(&self, index: u32) -> io::Result<bool> {
-        self.byte_is_locked(index.into())
-    }
-}
+/// A mapped file, which this keeps mapped, as the participants see it.
+struct OfParticipants(Arc<MappedFile>);
 
-/// The byte locks of a mapped file, which they keep mapped.
-struct FileLocks(Arc<MappedFile>);
-
-impl ByteLocks for FileLocks {
-    fn try_lock(&self, index: u32) -> io::Result<bool> {
-        self.0.storage().lock_byte(index.into())
+impl SegmentFile for OfParticipants {
+    fn hold(&self, index: u32) -> io::Result<Option<HeldByte>> {
+        self.0.storage().hold_byte(index.into())
     }
-    fn unlock(&self, index: u32) -> io::Result<()> {
-        self.0.storage().unlock_byte(index.into())
+    fn lock_for_child(&self, index: u32) -> io::Result<Option<LockedByte>> {
+        self.0.storage().lock_for_child(index.into())
     }
-    fn is_locked(&self, index: u32) -> io::Result<bool> {
-        self.0.storage().byte_is_locked(index.into())
+    fn is_held(&self, index: u32) -> io::Result<bool> {
+        self.0.storage().byte_is_held(index.into())
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.0.storage().len()
+    }
+    fn map(&self, offset: u64, len: usize) -> io::Result<NonNull<u8>> {
+        Ok(memory::map_part(self.0.fd(), offset, len)?)
     }
 }
 
@@ -83,9 +80,9 @@ impl Inner {
         let heap = unsafe { Heap::attach(file.base(), header, file.committer()) };
         let heap = Arc::new(heap.map_err(|e| damaged(&file, e))?);
         let file = Arc::new(file);
-        // SAFETY: mapped writable as long as `FileLocks` keeps the file.
+        // SAFETY: mapped writable as long as `OfParticipants` keeps the file.
         let participants =
-            unsafe { Participants::new(file.base(), header, Box::new(FileLocks(file.clone()))) };
+            unsafe { Participants::new(file.base(), header, Box::new(OfParticipants(file.clone()))) };
         let participants = Arc::new(participants);
         let id = SegmentId(header.segment_id);
         // SAFETY: mapped while `file` lives, which `participants` keeps; page-aligned; the heap serves it.
@@ -104,7 +101,7 @@ impl Inner {
         let directory = Arc::new(directory.map_err(|e| damaged(&file, e))?);
         let recoverer = Arc::downgrade(&directory);
         let recover = move |dead| recoverer.upgrade().is_some_and(|directory| directory.recover(dead));
-        participants.set_steps(vec![Box::new(recover)]);
+        participants.set_steps(&LOCK_KINDS, vec![Box::new(recover)]);
         let Some(registration) = registry::register(&context) else {
             // The kernel gave out a range that is mapped already: not possible while the registry is right.
             return Err(OpenError::NoAddressSpace { name: file.name(), wanted_bytes: header.end });
@@ -489,7 +486,7 @@ impl Segment {
 
     /// The process ids of those attached, as they know themselves (in their own PID namespaces).
     pub fn attached_pids(&self) -> Vec<u32> {
-        self.inner.participants.attached_pids().into_iter().map(|(_, pid)| pid).collect()
+        self.inner.participants.attached_processes().into_iter().map(|(_, pid)| pid).collect()
     }
 
     /// Cleans up after processes that died; how many there were. It also happens by itself, where something of

@@ -8,6 +8,7 @@ mod inner;
 mod migrate;
 #[cfg(test)]
 mod migrate_tests;
+mod participants;
 mod read_only;
 #[doc(hidden)]
 pub mod roots;
@@ -18,6 +19,7 @@ pub use builder::SegmentBuilder;
 pub use directory::{ObjectInfo, ObjectKind};
 pub use handle::{Object, Owned, Root};
 pub use inner::Segment;
+pub use participants::{Participant, ParticipantLock, ParticipantState, ParticipantThread};
 pub use read_only::{ReadOnlySegment, ReadRoot};
 
 /// The longest name of an object in bytes.

@@ -12,8 +12,8 @@ use crate::access::{Allocate, BlockInfo, Context, SegmentId};
 use crate::error::{AllocError, OpenError, Result};
 use crate::heap::Heap;
 use crate::layout::{Frozen, ShmSafe};
-use crate::mapping::{MappedFile, Place, Want};
-use crate::participant::{ByteLocks, Participants};
+use crate::mapping::{HeldByte, LockedByte, MappedFile, Place, Want};
+use crate::participant::{Participants, SegmentFile};
 use std::alloc::Layout;
 use std::fmt;
 use std::io;
@@ -79,18 +79,24 @@ unsafe impl Allocate for LookOnly {
     }
 }
 
-/// The byte locks of a file that cannot be locked. It keeps the file mapped.
-struct NoLocks(#[expect(dead_code, reason = "held for its mapping")] Arc<MappedFile>);
+/// A file that cannot be locked, as the participants see it. It keeps the file mapped.
+struct LooksOn(#[expect(dead_code, reason = "held for its mapping")] Arc<MappedFile>);
 
-impl ByteLocks for NoLocks {
-    fn try_lock(&self, _: u32) -> io::Result<bool> {
-        Ok(false)
+impl SegmentFile for LooksOn {
+    fn hold(&self, _: u32) -> io::Result<Option<HeldByte>> {
+        Err(io::ErrorKind::PermissionDenied.into())
     }
-    fn unlock(&self, _: u32) -> io::Result<()> {
-        Ok(())
+    fn lock_for_child(&self, _: u32) -> io::Result<Option<LockedByte>> {
+        Err(io::ErrorKind::PermissionDenied.into())
     }
-    fn is_locked(&self, _: u32) -> io::Result<bool> {
+    fn is_held(&self, _: u32) -> io::Result<bool> {
         Ok(true)
+    }
+    fn len(&self) -> io::Result<u64> {
+        Ok(0)
+    }
+    fn map(&self, _: u64, _: usize) -> io::Result<NonNull<u8>> {
+        Err(io::ErrorKind::PermissionDenied.into())
     }
 }
 
@@ -113,8 +119,8 @@ impl ReadOnlySegment {
         // written.
         let heap = unsafe { Heap::attach(file.base(), header, file.committer()) }.map_err(damaged)?;
         let file = Arc::new(file);
-        // SAFETY: the tables are mapped; they are never written, since `NoLocks` gives no record.
-        let participants = unsafe { Participants::new(file.base(), header, Box::new(NoLocks(file.clone()))) };
+        // SAFETY: the tables are mapped; they are never written, since `LooksOn` gives no record.
+        let participants = unsafe { Participants::new(file.base(), header, Box::new(LooksOn(file.clone()))) };
         let id = SegmentId(header.segment_id);
         // SAFETY: mapped while `file` lives, which `participants` keeps; the heap gives nothing.
         let context = unsafe {

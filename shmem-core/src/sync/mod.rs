@@ -4,7 +4,7 @@ mod mutex;
 mod raw;
 
 pub use mutex::{CorruptGuard, MutexGuard, MutexInit, MutexMut, PoisonedLockError, ShmMutex};
-pub(crate) use raw::{Acquired, Patience, RawLock};
+pub(crate) use raw::{Acquired, LOCK_KINDS, Patience, RawLock};
 
 #[cfg(test)]
 pub(crate) use {mutex::mutex_layout, raw::raw_lock_layout};

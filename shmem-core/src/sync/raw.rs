@@ -11,19 +11,20 @@
 //! | 1 | 1 | 0 | as free and poisoned, and somebody sleeps (left by a take-over): the next one who comes wakes them |
 //!
 //! An owner is a thread's [owner word](crate::participant::Owner). Locking and unlocking are one atomic operation
-//! each. A waiter spins for a moment, then sleeps in a futex on the word; it wakes now and then to ask whether the
-//! owner's process is still alive, and if the kernel says it is not, takes the lock away from exactly that owner
-//! by compare-and-swap, leaving it poisoned.
+//! each; beside that, the owner notes in its slot which lock it is about to take, and strikes it out when it has released
+//! it. A waiter spins for a moment, then sleeps in a futex on the word and on the owner's liveness cell. If the owner's
+//! process turns out to be dead, it is recovered, which releases this lock from exactly that owner by compare-and-swap,
+//! poisoned. Nothing else takes a lock from the dead.
 //!
 //! The waiting algorithm is Drepper's second mutex ("Futexes are tricky", 2011) with the owner in the word.
 
 use crate::error::LockError;
-use crate::participant::{Owner, OwnerState, Participants, SlotHandle};
+use crate::participant::{LockKind, Owner, Participants, Recovered, SlotHandle, Waited, Watch};
 use crate::primitive::{AtomicU32, Ordering};
 use crate::sys::clock::Deadline;
-use crate::sys::futex::{self, Woken};
-use std::hint;
+use crate::sys::futex;
 use std::time::Duration;
+use std::{hint, thread};
 
 const WAITERS: u32 = 1 << 31;
 const POISON: u32 = 1 << 30;
@@ -40,9 +41,16 @@ const BY_DEATH: u32 = 2;
 const SPIN_ROUNDS: u32 = 10;
 const SPIN_PAUSES: u32 = 64;
 
-/// How long a waiter sleeps before it asks, the first time and at most, whether the owner lives.
-const FIRST_CHECK: Duration = Duration::from_millis(10);
-const LAST_CHECK: Duration = Duration::from_millis(160);
+/// How long whoever moves or drops a lock waits for somebody else's recovery of its dead holder, and how often it looks.
+const RECOVERY_ENDS: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_micros(200);
+
+/// What slots call this kind of lock; an index into [`LOCK_KINDS`].
+const KIND: usize = 0;
+
+/// How recovery deals with the locks of this layer.
+pub(crate) static LOCK_KINDS: [LockKind; 1] =
+    [LockKind { is_held: RawLock::is_held_at, release: RawLock::release_at }];
 
 /// The word and the cause of its poison.
 #[repr(C)]
@@ -86,13 +94,21 @@ impl RawLock {
     /// Acquires the lock if it is free and not poisoned: one compare-and-swap.
     #[inline(always)]
     pub(crate) fn lock_fast(&self, slot: &SlotHandle) -> bool {
+        self.take(0, slot.owner().0, slot)
+    }
+
+    /// Takes the lock if its word is `free`.
+    #[inline(always)]
+    fn take(&self, free: u32, taken: u32, slot: &SlotHandle) -> bool {
+        slot.intend(self, KIND);
+        // CRASH lock: a death behind this, before it is counted as held, finds the note.
         // SYNC lock: Acquire, pairs with the Release in `unlock`.
-        let free =
-            self.word.compare_exchange(0, slot.owner().0, Ordering::Acquire, Ordering::Relaxed).is_ok();
-        if free {
-            slot.hold();
+        if self.word.compare_exchange(free, taken, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+            slot.taken();
+            return true;
         }
-        free
+        slot.not_taken();
+        false
     }
 
     /// Acquires the lock, poisoned or not, waiting as `patience` says. `participants` tells the living from the
@@ -107,28 +123,39 @@ impl RawLock {
         patience: Patience,
         participants: &Participants,
     ) -> Result<Acquired, LockError> {
+        struct StopWaiting<'s>(Option<&'s SlotHandle>);
+        impl Drop for StopWaiting<'_> {
+            fn drop(&mut self) {
+                if let Some(slot) = self.0 {
+                    slot.stop_waiting();
+                }
+            }
+        }
+        let mut waiting = StopWaiting(None);
         let me = slot.owner().0;
         let mut slept = 0;
         let mut spins = 0;
-        let mut check_after = FIRST_CHECK;
+        let mut watch = Watch::default();
         loop {
             let now = self.word.load(Ordering::Relaxed);
             if now & OWNER == 0 {
                 // Whoever has slept cannot know whether others still do, so it leaves the mark.
-                let taken = me | (now & (WAITERS | POISON)) | slept;
-                // SYNC lock: Acquire, pairs with the Release in `unlock`.
-                if self.word.compare_exchange_weak(now, taken, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-                    slot.hold();
+                if self.take(now, me | (now & (WAITERS | POISON)) | slept, slot) {
                     return Ok(self.acquired(now));
                 }
                 continue;
             }
-            if now & OWNER == me {
+            let owner = Owner(now & OWNER);
+            if owner.0 == me {
                 return Err(LockError::Deadlock);
+            }
+            if participants.is_nobodys(owner) {
+                self.release_from(owner);
+                continue;
             }
             if let Patience::Try = patience {
                 // A dead owner's lock can be had at once.
-                if self.take_from_dead(now, participants) {
+                if participants.recover_owner(owner) == Recovered::Yes {
                     continue;
                 }
                 return Err(LockError::WouldBlock);
@@ -147,17 +174,15 @@ impl RawLock {
                 continue;
             }
             slept = WAITERS;
-            let check_at = Deadline::after(check_after);
-            let until = match patience {
-                Patience::Until(deadline) if deadline < check_at => deadline,
-                _ => check_at,
-            };
-            if futex::wait(&self.word, marked, Some(until.ns())) == Woken::Look {
-                continue;
+            if waiting.0.is_none() {
+                slot.wait_for(self, KIND);
+                waiting.0 = Some(slot);
             }
-            let expired = matches!(patience, Patience::Until(deadline) if deadline.has_passed());
-            check_after = (check_after * 2).min(LAST_CHECK);
-            if !self.take_from_dead(marked, participants) && expired {
+            let deadline = match patience {
+                Patience::Until(deadline) => Some(deadline),
+                _ => None,
+            };
+            if participants.wait_for(&self.word, marked, owner, deadline, &mut watch) == Waited::TimedOut {
                 return Err(LockError::TimedOut);
             }
         }
@@ -170,33 +195,47 @@ impl RawLock {
         }
     }
 
-    /// If the owner named in `seen` is dead, frees the lock, poisoned. Whether it may be free now.
+    /// Releases the lock, poisoned, if it is `owner`'s, who is dead.
     #[cold]
-    fn take_from_dead(&self, seen: u32, participants: &Participants) -> bool {
-        if participants.owner_state(Owner(seen & OWNER)) == OwnerState::Alive {
-            return false;
+    fn release_from(&self, owner: Owner) {
+        loop {
+            let now = self.word.load(Ordering::Relaxed);
+            if now & OWNER != owner.0 {
+                return;
+            }
+            // CRASH take-over: a death between these stores leaves the dead owner in the word, and the next recoverer
+            // does the same again. The cause first: poison that passes for a panic's would not have the value walked.
+            self.cause.store(BY_DEATH, Ordering::Relaxed);
+            let freed = (now & WAITERS) | POISON;
+            // From exactly this owner. SYNC lock: AcqRel, so that who locks next sees the cause.
+            if self.word.compare_exchange(now, freed, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                if now & WAITERS != 0 {
+                    futex::wake(&self.word, u32::MAX);
+                }
+                return;
+            }
         }
-        // CRASH take-over: a death between these stores leaves the dead owner in the word, and the next waiter
-        // does the same again.
-        self.cause.store(BY_DEATH, Ordering::Relaxed);
-        let freed = (seen & WAITERS) | POISON;
-        // From exactly this owner and generation: were the owner alive after all, or the lock another's by now,
-        // nothing happens. SYNC lock: AcqRel, so that who locks next sees the cause.
-        if self.word.compare_exchange(seen, freed, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-            && seen & WAITERS != 0
-        {
-            futex::wake(&self.word, u32::MAX);
-        }
-        true
+    }
+
+    unsafe fn is_held_at(at: *const u8, owner: Owner) -> bool {
+        // SAFETY: mapped and aligned, by the contract of `LockKind`.
+        unsafe { &*at.cast::<RawLock>() }.word.load(Ordering::Relaxed) & OWNER == owner.0
+    }
+
+    unsafe fn release_at(at: *const u8, owner: Owner) {
+        // SAFETY: a lock that its dead owner holds, by the contract of `LockKind`.
+        unsafe { &*at.cast::<RawLock>() }.release_from(owner);
     }
 
     /// Releases the lock, poisoned or not.
     #[inline(always)]
     pub(crate) fn unlock(&self, slot: &SlotHandle, poisoned: bool) {
-        slot.let_go();
         let free = if poisoned { POISON } else { 0 };
+        // CRASH unlock: a death behind this finds a note of a lock that is not held, and strikes it out.
         // SYNC lock: Release, pairs with the Acquire of whoever locks next.
-        if self.word.swap(free, Ordering::Release) & WAITERS != 0 {
+        let now = self.word.swap(free, Ordering::Release);
+        slot.let_go(self, KIND);
+        if now & WAITERS != 0 {
             futex::wake(&self.word, 1);
         }
     }
@@ -212,15 +251,28 @@ impl RawLock {
         self.word.load(Ordering::Relaxed) & OWNER != 0
     }
 
-    /// Whether the lock is held by the living; a dead owner's is freed, poisoned. For a caller with exclusive access to
-    /// what the lock stands in.
+    /// Whether the lock is held by the living; a dead owner's is released, poisoned, by its recovery. For a caller with
+    /// exclusive access to what the lock stands in.
     #[cold]
     pub(crate) fn is_held_by_living(&self, participants: &Participants) -> bool {
-        let now = self.word.load(Ordering::Relaxed);
-        if now & OWNER != 0 {
-            self.take_from_dead(now, participants);
+        let patience = Deadline::after(RECOVERY_ENDS);
+        loop {
+            let owner = Owner(self.word.load(Ordering::Relaxed) & OWNER);
+            if owner.0 == 0 {
+                return false;
+            }
+            if participants.is_nobodys(owner) {
+                self.release_from(owner);
+                continue;
+            }
+            match participants.recover_owner(owner) {
+                Recovered::Yes => {}
+                Recovered::No => return self.is_held(),
+                // Not before it is through: it may be about to look at this very lock.
+                Recovered::Underway if patience.has_passed() => return true,
+                Recovered::Underway => thread::sleep(LOOK_AGAIN),
+            }
         }
-        self.is_held()
     }
 
     /// Whether the lock is poisoned.

@@ -1,13 +1,11 @@
 //! `openat`, `memfd_create`, `fstat`, `lstat`, `fchmod`, `linkat`, `renameat2`, `unlink`, `getdents64`, `pread64`,
-//! `pwrite64`, `lseek`, `fallocate`, `ftruncate`, `fcntl(F_ADD_SEALS)`, `dup3`, `prlimit64`.
-//!
-//! This file needs `unsafe`: `dup3` closes a descriptor by its number.
+//! `pwrite64`, `lseek`, `fallocate`, `ftruncate`, `fcntl(F_ADD_SEALS)`, `prlimit64`.
 
 use super::Errno;
 use rustix::fs::{AtFlags, CWD, FallocateFlags, FileType, MemfdFlags, Mode, OFlags, SealFlags, SeekFrom};
 use std::ffi::{CStr, OsStr};
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -42,6 +40,8 @@ pub(crate) struct Status {
     pub(crate) named: bool,
     /// The permission bits.
     pub(crate) mode: u32,
+    /// Device and number: no other file that exists has both.
+    pub(crate) identity: (u64, u64),
     kind: FileType,
 }
 
@@ -72,6 +72,7 @@ impl From<rustix::fs::Stat> for Status {
             owner: stat.st_uid,
             named: stat.st_nlink > 0,
             mode: stat.st_mode & 0o7777,
+            identity: (stat.st_dev, stat.st_ino),
             kind: FileType::from_raw_mode(stat.st_mode),
         }
     }
@@ -206,15 +207,6 @@ pub(crate) fn reopen(fd: impl AsFd, writable: bool) -> Result<OwnedFd> {
     let path = proc_path(fd);
     let flags = access(writable) | OFlags::NONBLOCK | OFlags::NOCTTY;
     retry(|| rustix::fs::openat(CWD, as_path(&path), flags, Mode::empty()))
-}
-
-/// Makes the number of `fd` stand for the open file description of `by`: one atomic step.
-pub(crate) fn replace(fd: BorrowedFd<'_>, by: impl AsFd) -> Result<()> {
-    // SAFETY: the number is open for as long as the borrow; `ManuallyDrop` never closes it.
-    let mut target = std::mem::ManuallyDrop::new(unsafe {
-        <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd.as_raw_fd())
-    });
-    retry(|| rustix::io::dup3(&by, &mut target, rustix::io::DupFlags::CLOEXEC))
 }
 
 /// Reads at `offset` until the buffer is full or the file ends; how many bytes were read.

@@ -24,6 +24,40 @@ pub(crate) fn map_shared(fd: impl AsFd, len: usize, writable: bool) -> Result<No
     Ok(base)
 }
 
+/// Maps `len` bytes of a file from `offset` on, shared and writable, not for children of a fork, with its provenance
+/// exposed.
+pub(crate) fn map_part(fd: impl AsFd, offset: u64, len: usize) -> Result<NonNull<u8>, Errno> {
+    map_for_this_process(fd, offset, len, ProtFlags::READ | ProtFlags::WRITE)
+}
+
+/// Maps one page of a file only for the sake of its open file description, which so lives as long as the memory of this
+/// process does: no child of a fork gets the mapping. It must never be touched.
+pub(crate) fn map_anchor(fd: impl AsFd) -> Result<NonNull<u8>, Errno> {
+    map_for_this_process(fd, 0, ANCHOR_BYTES, ProtFlags::empty())
+}
+
+/// The length of a [`map_anchor`].
+pub(crate) const ANCHOR_BYTES: usize = 4096;
+
+fn map_for_this_process(
+    fd: impl AsFd,
+    offset: u64,
+    len: usize,
+    protection: ProtFlags,
+) -> Result<NonNull<u8>, Errno> {
+    // SAFETY: the kernel chooses a range that nothing uses.
+    let base = unsafe { rustix::mm::mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, fd, offset)? };
+    let base = NonNull::new(base.cast::<u8>()).ok_or(Errno::NOMEM)?;
+    // SAFETY: the range was mapped just now. The call changes no bytes.
+    if let Err(e) = unsafe { rustix::mm::madvise(base.as_ptr().cast(), len, Advice::LinuxDontFork) } {
+        // SAFETY: likewise; nothing refers to it.
+        unsafe { unmap(base, len) };
+        return Err(e);
+    }
+    base.as_ptr().expose_provenance();
+    Ok(base)
+}
+
 /// Says that nothing behind a mapping is worth reading ahead: its file is new.
 ///
 /// # Safety
@@ -36,7 +70,7 @@ pub(crate) unsafe fn expect_nothing_to_read(base: NonNull<u8>, len: usize) {
 /// Takes a mapping away.
 ///
 /// # Safety
-/// 1. `base` and `len` are those of a [`map_shared`], and nothing refers to the range any more.
+/// 1. `base` and `len` are those of a mapping made here, and nothing refers to the range any more.
 pub(crate) unsafe fn unmap(base: NonNull<u8>, len: usize) {
     // SAFETY: 1. It fails only for a range that is no mapping.
     let _ = unsafe { rustix::mm::munmap(base.as_ptr().cast(), len) };

@@ -8,6 +8,7 @@ pub(crate) mod futex;
 pub(crate) mod lock;
 pub(crate) mod memory;
 pub(crate) mod process;
+pub(crate) mod robust;
 
 pub(crate) use rustix::io::Errno;
 

@@ -168,10 +168,8 @@ fn anonymous_segments_travel_by_descriptor() {
     assert!(one.created());
     let two = MappedFile::open_fd(one.fd(), Want::ReadWrite).unwrap();
     assert!(!two.created() && two.header() == one.header());
-    assert!(
-        one.storage().lock_byte(3).unwrap() && two.storage().byte_is_locked(3).unwrap(),
-        "a description of its own"
-    );
+    let _held = one.storage().hold_byte(3).unwrap().unwrap();
+    assert!(two.storage().byte_is_held(3).unwrap());
     assert!(rustix::fs::ftruncate(one.fd(), 0).is_err(), "it cannot shrink");
     assert!(matches!(MappedFile::open(Place::Anonymous, Want::ReadWrite), Err(OpenError::NotFound { .. })));
     let (reader, _writer) = std::io::pipe().unwrap();
@@ -714,67 +712,98 @@ fn concurrent_commits_without_fallocate_lose_nothing() {
 }
 
 #[test]
-fn byte_locks_belong_to_one_open() {
+fn a_byte_is_held_until_its_value_is_dropped() {
     let at = Scratch::shared("locks");
     let one = create(at.place());
     let two = MappedFile::open(at.place(), Want::ReadWrite).unwrap();
-    assert!(one.storage().lock_byte(0).unwrap() && !two.storage().lock_byte(0).unwrap());
-    assert!(two.storage().byte_is_locked(0).unwrap() && !one.storage().byte_is_locked(0).unwrap());
-    one.storage().unlock_byte(0).unwrap();
-    assert!(!two.storage().byte_is_locked(0).unwrap());
-    assert!(one.storage().lock_byte(lock_byte::INDICES).is_err());
-    assert!(one.storage().lock_byte(lock_byte::INDICES - 1).unwrap());
+    let held = one.storage().hold_byte(0).unwrap().unwrap();
+    for storage in [one.storage(), two.storage()] {
+        assert!(storage.byte_is_held(0).unwrap() && storage.hold_byte(0).unwrap().is_none());
+    }
+    // It does not depend on the mapping, nor on the descriptor, it was taken through.
+    let other = two.storage().hold_byte(1).unwrap().unwrap();
+    drop(two);
+    assert!(one.storage().byte_is_held(1).unwrap());
+    drop((held, other));
+    assert!(!one.storage().byte_is_held(0).unwrap() && !one.storage().byte_is_held(1).unwrap());
+    assert!(one.storage().hold_byte(lock_byte::INDICES).is_err());
+    let last = one.storage().hold_byte(lock_byte::INDICES - 1).unwrap().unwrap();
     let reader = MappedFile::open(at.place(), Want::ReadOnly).unwrap();
-    assert!(reader.storage().byte_is_locked(lock_byte::INDICES - 1).unwrap());
-    assert!(reader.storage().lock_byte(1).is_err(), "a reader cannot hold bytes");
-
-    assert!(one.storage().lock_byte(5).unwrap());
-    one.storage().renew().unwrap();
-    eventually(|| !two.storage().byte_is_locked(5).unwrap());
-    assert!(two.storage().lock_byte(5).unwrap() && !one.storage().lock_byte(5).unwrap());
+    assert!(reader.storage().byte_is_held(lock_byte::INDICES - 1).unwrap());
+    assert!(reader.storage().hold_byte(1).is_err(), "a reader cannot hold bytes");
+    drop(last);
 }
 
 #[test]
-fn a_parents_byte_goes_with_it_though_its_child_lives_on() {
-    const TEST: &str = "a_parents_byte_goes_with_it_though_its_child_lives_on";
+fn a_child_gets_a_byte_and_its_parent_does_not_keep_it() {
+    let at = Scratch::shared("adopt");
+    let file = create(at.place());
+    let locked = file.storage().lock_for_child(2).unwrap().unwrap();
+    assert!(file.storage().lock_for_child(2).unwrap().is_none());
+    let held = locked.adopt().unwrap();
+    drop(locked);
+    assert!(file.storage().byte_is_held(2).unwrap());
+    drop(held);
+    assert!(!file.storage().byte_is_held(2).unwrap());
+}
+
+/// What an inhabitant of a file holds goes with it: neither a child of a raw `fork` keeps it, nor does closing every
+/// descriptor or executing another program let it go too early, or too late.
+#[test]
+fn a_byte_lives_as_long_as_the_memory_of_its_process() {
+    const TEST: &str = "a_byte_lives_as_long_as_the_memory_of_its_process";
     if let Some(name) = std::env::var_os("SHMEM_TEST_PLACE").filter(|_| is_child(TEST)) {
-        let place = Place::shared(name.to_str().unwrap()).unwrap();
-        let file = MappedFile::open(place, Want::ReadWrite).unwrap();
-        assert!(file.storage().lock_byte(7).unwrap());
-        // SAFETY: the child calls only what is safe after a fork, then waits to be killed.
-        if unsafe { libc::fork() } == 0 {
-            let renewed = file.storage().renew().is_ok();
-            // SAFETY: as an atomic; the word is the test's.
-            let word = unsafe { file.base().add(DIRECTORY_AT as usize).cast::<AtomicU64>().as_ref() };
-            let pid = u64::from(std::process::id());
-            word.store(if renewed { pid } else { u64::MAX }, Ordering::Release);
+        let file = match name.to_str().unwrap().strip_prefix("file:") {
+            Some(path) => MappedFile::open(Place::file(path).unwrap(), Want::ReadWrite).unwrap(),
+            None => {
+                MappedFile::open(Place::shared(name.to_str().unwrap()).unwrap(), Want::ReadWrite).unwrap()
+            }
+        };
+        let _held = file.storage().hold_byte(7).unwrap().unwrap();
+        // SAFETY: the child only waits to be killed.
+        let child = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+        if child == 0 {
             loop {
                 // SAFETY: waits for a signal; touches nothing.
                 unsafe { libc::pause() };
             }
         }
-        while word(&file, DIRECTORY_AT).load(Ordering::Acquire) == 0 {
-            std::thread::yield_now();
+        // SAFETY: closes what is not ours, as a program that becomes a daemon does.
+        let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+        assert_eq!(closed, 0);
+        assert!(file.storage().byte_is_held(7).is_err(), "the descriptor is not ours any more");
+        word(&file, DIRECTORY_AT).store(child as u64, Ordering::Release);
+        loop {
+            std::thread::park();
         }
-        let pid = rustix::process::getpid();
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     }
-    let at = Scratch::shared("parent");
-    let file = create(at.place());
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", "--nocapture", &format!("mapping::file::tests::{TEST}")])
-        .env("SHMEM_TEST_ROLE", TEST)
-        .env("SHMEM_TEST_PLACE", at.0.display())
-        .stdout(std::process::Stdio::null());
-    let died = command.spawn().unwrap().wait().unwrap();
-    let child = word(&file, DIRECTORY_AT).load(Ordering::Acquire);
-    let child = rustix::process::Pid::from_raw(child as i32).expect("the grandchild has renewed");
-    let freed = std::panic::catch_unwind(|| eventually(|| !file.storage().byte_is_locked(7).unwrap()));
-    let lived = rustix::process::test_kill_process(child);
-    rustix::process::kill_process(child, rustix::process::Signal::KILL).unwrap();
-    assert_eq!(died.signal(), Some(9));
-    assert!(freed.is_ok() && lived.is_ok());
+    let (shared, dir) = (Scratch::shared("life"), ScratchDir::new("life"));
+    let on_disk = dir.place("life");
+    for (place, prefix) in [(shared.place(), ""), (on_disk, "file:")] {
+        let name = format!("{prefix}{}", place.display());
+        let file = create(place);
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--exact", "--nocapture", &format!("mapping::file::tests::{TEST}")])
+            .env("SHMEM_TEST_ROLE", TEST)
+            .env("SHMEM_TEST_PLACE", name)
+            .stdout(std::process::Stdio::null());
+        let mut process = command.spawn().unwrap();
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            eventually(|| word(&file, DIRECTORY_AT).load(Ordering::Acquire) != 0);
+            assert!(file.storage().byte_is_held(7).unwrap(), "it has closed every descriptor");
+        }));
+        process.kill().unwrap();
+        process.wait().unwrap();
+        let child = word(&file, DIRECTORY_AT).load(Ordering::Acquire);
+        let free = std::panic::catch_unwind(|| eventually(|| !file.storage().byte_is_held(7).unwrap()));
+        if let Some(child) = rustix::process::Pid::from_raw(child as i32) {
+            assert!(rustix::process::test_kill_process(child).is_ok());
+            rustix::process::kill_process(child, rustix::process::Signal::KILL).unwrap();
+        }
+        outcome.unwrap();
+        free.unwrap();
+    }
 }
 
 #[test]

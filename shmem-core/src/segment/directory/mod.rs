@@ -12,6 +12,7 @@
 mod entry;
 mod find;
 mod index;
+mod locate;
 mod migrate;
 mod pins;
 mod schema_store;
@@ -29,7 +30,7 @@ use crate::layout::{
 };
 use crate::mapping::registry;
 use crate::mapping::superblock::{DIRECTORY_AT, FixedHeader};
-use crate::participant::{MAX_PROCESSES, Owner, Participants, SlotHandle, current_owner};
+use crate::participant::{MAX_PROCESSES, Owner, Participants, Recovered, SlotHandle, current_owner};
 use crate::primitive::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Acquired, Patience, RawLock};
 use crate::sys::clock::Deadline;
@@ -455,7 +456,8 @@ impl Directory {
         let marked = state == asleep || entry.advance(state, asleep);
         let check_at = Deadline::after(CHECK_CONSTRUCTOR).ns();
         if marked && futex::wait(&entry.state, asleep.0, Some(check_at)) == Woken::TimedOut {
-            let recovered = state.agent().is_some_and(|agent| self.participants.recover_if_dead(agent));
+            let recovered =
+                state.agent().is_some_and(|agent| self.participants.recover_if_dead(agent) != Recovered::No);
             // Asked last: an agent ends what it does before it goes.
             if !recovered && self.is_nobodys(state) && entry.state() == asleep {
                 return Err(self.damaged(entry, "a reservation or a conversion is nobody's"));
@@ -469,16 +471,20 @@ impl Directory {
         let Some(agent) = state.agent() else { return true };
         let ours = self.participants.attached_now() == Some(agent);
         (ours && state.is(Phase::Converting) && self.migrations.load(Ordering::Acquire) == 0)
-            || self.participants.attached_pids().iter().all(|(attached, _)| *attached != agent)
+            || !self.participants.is_attached(agent)
     }
 
     // ---- the lock ------------------------------------------------------------------------------------
 
     fn lock(&self) -> Result<Locked<'_>> {
+        self.lock_within(Patience::Forever)
+    }
+
+    fn lock_within(&self, patience: Patience) -> Result<Locked<'_>> {
         let slot = current_owner(self.header())?;
         let raw = &self.header().lock;
-        let clean = raw.lock_fast(&slot)
-            || raw.lock_slow(&slot, Patience::Forever, &self.participants)? == Acquired::Clean;
+        let clean =
+            raw.lock_fast(&slot) || raw.lock_slow(&slot, patience, &self.participants)? == Acquired::Clean;
         let locked = Locked { lock: raw, slot, panicking: std::thread::panicking() };
         if !clean {
             self.repair();

@@ -1,0 +1,311 @@
+//! Liveness cells: words that the kernel marks when a thread ends, and the waits that they cut short.
+//!
+//! A cell is linked into its thread's robust list. Waiters sleep on the word they want *and* on the cell of the thread
+//! that has it; the kernel wakes one of them when the thread ends, and that one the others. What they then do is look
+//! for evidence, often at first: a marked cell proves nothing about the siblings of the thread.
+//!
+//! | word | owner | meaning |
+//! |---|---|---|
+//! | 0 | 0 | free |
+//! | 0 | a slot's life | being claimed |
+//! | the thread's id | a slot's life | linked into the list of that thread, which has (or had) that slot |
+//! | marked | any | the thread has ended: free for whoever claims it |
+//!
+//! The pointers of a linked cell are its thread's business until it has unlinked it or has ended, whatever becomes of its
+//! slot. (The segment may be closed by another thread while this one is asleep.) So a cell is claimed apart from the
+//! slot, and the cells are mapped once more for the lists alone, for as long as any thread has one linked: the
+//! kernel stops at the first node that is not mapped.
+//!
+//! This file needs `unsafe`: it reaches cells in mapped memory.
+
+use super::process::{Participants, SegmentFile};
+use super::recovery::Recovered;
+use super::slot::{Life, Owner, Whose};
+use super::switches::{self, Witness};
+use crate::mapping::registry;
+use crate::mapping::superblock::{CELL_SIZE, FixedHeader, OS_PAGE};
+use crate::primitive::{AtomicU32, AtomicU64, Ordering};
+use crate::sys::clock::Deadline;
+use crate::sys::futex::{self, Woken};
+use crate::sys::robust::{self, OWNER_DIED, THREAD, WAITERS};
+use crate::sys::{memory, process};
+use std::io;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// How long a waiter sleeps before it looks for evidence unasked, the first time and at most.
+const FIRST_LOOK_NS: u64 = 10_000_000;
+const LAST_LOOK_NS: u64 = 80_000_000;
+
+/// Once something hints at a death, the time between two looks is this part of the time since then, within bounds, for
+/// as long as that may reasonably take.
+const HINTED_PART: u64 = 8;
+const HINTED_LEAST_NS: u64 = 100_000;
+const HINTED_MOST_NS: u64 = 5_000_000;
+const HINTED_FOR_NS: u64 = 60_000_000_000;
+
+/// A liveness cell.
+#[repr(C, align(64))]
+pub(super) struct Cell {
+    entry: robust::Entry,
+    /// The [`Life`] of the slot it was claimed with.
+    owner: AtomicU64,
+    _reserved: [u64; 2],
+}
+
+const _: () = assert!(size_of::<Cell>() == CELL_SIZE as usize);
+
+impl Cell {
+    fn word(&self) -> &AtomicU32 {
+        &self.entry.word
+    }
+
+    /// Claims it for a slot's life, if it is free.
+    fn claim(&self, life: Life) -> bool {
+        let owner = self.owner.load(Ordering::Acquire);
+        let free = owner == 0 || self.word().load(Ordering::Acquire) & OWNER_DIED != 0;
+        // SYNC cell: AcqRel; whoever claims it finds the pointers nobody's. CRASH claim: recovery of the slot frees it.
+        if !free || self.owner.compare_exchange(owner, life.0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            return false;
+        }
+        self.word().store(0, Ordering::Release);
+        true
+    }
+
+    fn free(&self) {
+        self.word().store(0, Ordering::Release);
+        self.owner.store(0, Ordering::Release);
+    }
+}
+
+/// The table of cells.
+#[derive(Clone, Copy)]
+pub(super) struct Cells<'p> {
+    first: NonNull<Cell>,
+    count: u32,
+    _table: PhantomData<&'p Cell>,
+}
+
+impl<'p> Cells<'p> {
+    /// # Safety
+    /// 1. `count` cells are mapped at `first` for `'p`.
+    pub(super) unsafe fn new(first: NonNull<u8>, count: u32) -> Self {
+        Cells { first: first.cast(), count, _table: PhantomData }
+    }
+
+    fn get(self, index: u32) -> Option<&'p Cell> {
+        // SAFETY: in bounds of the table that `new` was promised; its fields are atomics.
+        (index < self.count).then(|| unsafe { self.first.add(index as usize).as_ref() })
+    }
+
+    /// Frees the cell of a dead thread, by the life of its slot.
+    pub(super) fn free_if_of(self, life: Life) {
+        for cell in (0..self.count).filter_map(|index| self.get(index)) {
+            if cell.owner.load(Ordering::Acquire) == life.0 {
+                cell.free();
+            }
+        }
+    }
+}
+
+/// The cells, mapped for the lists of this process's threads.
+pub(super) struct CellsMapping {
+    base: NonNull<u8>,
+    bytes: usize,
+    first: NonNull<u8>,
+    count: u32,
+    fork_generation: u64,
+}
+
+// SAFETY: the mapped cells are atomics.
+unsafe impl Send for CellsMapping {}
+// SAFETY: likewise.
+unsafe impl Sync for CellsMapping {}
+
+impl CellsMapping {
+    pub(super) fn new(file: &dyn SegmentFile, header: &FixedHeader) -> io::Result<Self> {
+        let end = header.cells_at + u64::from(header.slots) * CELL_SIZE;
+        let (start, skip) = (header.cells_at & !(OS_PAGE - 1), header.cells_at & (OS_PAGE - 1));
+        let bytes = (end - start) as usize;
+        let base = file.map(start, bytes)?;
+        // SAFETY: inside the mapping.
+        let first = unsafe { base.add(skip as usize) };
+        let (count, fork_generation) = (header.slots, registry::fork_generation());
+        Ok(CellsMapping { base, bytes, first, count, fork_generation })
+    }
+
+    /// Whether it is mapped in this process: a child of a fork does not inherit it.
+    pub(super) fn is_ours(&self) -> bool {
+        self.fork_generation == registry::fork_generation()
+    }
+
+    fn cells(&self) -> Cells<'_> {
+        // SAFETY: mapped by `new` while `self` lives.
+        unsafe { Cells::new(self.first, self.count) }
+    }
+}
+
+impl Drop for CellsMapping {
+    fn drop(&mut self) {
+        if self.is_ours() {
+            // SAFETY: mapped by `new`; whoever has a cell linked holds the mapping.
+            unsafe { memory::unmap(self.base, self.bytes) };
+        }
+    }
+}
+
+/// A cell linked into the list of the thread that made it, which is the one to drop it.
+pub(super) struct LinkedCell {
+    cells: Arc<CellsMapping>,
+    index: u32,
+}
+
+impl LinkedCell {
+    /// Claims a cell for this thread and the life of its slot, and links it. `None` without a free cell, or where the
+    /// thread has no list of the known form: waiters then look now and then.
+    pub(super) fn link(cells: Arc<CellsMapping>, first: u32, life: Life) -> Option<Self> {
+        if switches::is_ignored(Witness::Cell) {
+            return None;
+        }
+        let all = (first..cells.count).chain(0..first);
+        let index = all.into_iter().find(|index| cells.cells().get(*index).is_some_and(|c| c.claim(life)))?;
+        let cell = cells.cells().get(index)?;
+        // CRASH link cell: a death leaves the word without a mark; recovery of the slot frees the cell.
+        cell.word().store(process::thread_id(), Ordering::Release);
+        // SAFETY: 1: mapped until this is dropped, in this thread, or the thread has ended; claimed, so nobody else's.
+        // 2: just claimed.
+        if !unsafe { robust::link(NonNull::from(&cell.entry)) } {
+            cell.free();
+            return None;
+        }
+        Some(LinkedCell { cells, index })
+    }
+
+    /// What the slot notes of it.
+    pub(super) fn number(&self) -> u32 {
+        self.index + 1
+    }
+}
+
+impl Drop for LinkedCell {
+    fn drop(&mut self) {
+        // In the child of a fork it is the parent's, and not even mapped.
+        if let Some(cell) = self.cells.cells().get(self.index).filter(|_| self.cells.is_ours()) {
+            // SAFETY: linked by this thread: it is kept in one of its thread-locals.
+            unsafe { robust::unlink(NonNull::from(&cell.entry)) };
+            cell.free();
+        }
+    }
+}
+
+/// How a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// Look at the word again: it may have changed, or who was waited for is recovered.
+    Look,
+    /// The deadline has passed.
+    TimedOut,
+}
+
+/// What one waiter knows so far of the thread it waits for.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    owner: u32,
+    /// When something first hinted at its death.
+    hinted_at_ns: Option<u64>,
+    look_after_ns: u64,
+}
+
+impl Watch {
+    /// When to look for evidence next. Begins anew with another owner.
+    fn look_at(&mut self, owner: Owner, hinted: bool, now_ns: u64) -> u64 {
+        if self.owner != owner.0 {
+            *self = Watch { owner: owner.0, hinted_at_ns: None, look_after_ns: FIRST_LOOK_NS };
+        }
+        if hinted {
+            let since = now_ns.saturating_sub(*self.hinted_at_ns.get_or_insert(now_ns));
+            if since < HINTED_FOR_NS {
+                return now_ns + (since / HINTED_PART).clamp(HINTED_LEAST_NS, HINTED_MOST_NS);
+            }
+        }
+        let after = self.look_after_ns;
+        self.look_after_ns = (after * 2).min(LAST_LOOK_NS);
+        now_ns + after
+    }
+}
+
+impl Participants {
+    /// The cell of the thread that has signed with `owner`, if it has one.
+    fn cell_of(&self, owner: Owner) -> Option<&AtomicU32> {
+        let (Whose::Process(_), Some((index, slot))) = self.whose(owner) else { return None };
+        let cell = self.cells().get(slot.cell.load(Ordering::Acquire).checked_sub(1)?)?;
+        (cell.owner.load(Ordering::Acquire) == slot.life(index).0).then_some(cell.word())
+    }
+
+    /// Sleeps while `word` holds `value`, which says that the thread `owner` has what the caller wants; until a wake-up on
+    /// the word, or the deadline. If that thread's process dies meanwhile, recovers it.
+    pub(crate) fn wait_for(
+        &self,
+        word: &AtomicU32,
+        value: u32,
+        owner: Owner,
+        deadline: Option<Deadline>,
+        watch: &mut Watch,
+    ) -> Waited {
+        let cell = self.cell_of(owner).filter(|_| !switches::is_ignored(Witness::Cell));
+        // Set before the cell is slept on, so that the kernel wakes. Without a thread it is not linked yet, or not any more.
+        let mark = cell.map(|cell| cell.fetch_or(WAITERS, Ordering::SeqCst) | WAITERS);
+        let mark = mark.filter(|mark| mark & THREAD != 0);
+        let hinted = mark.is_some_and(|mark| mark & OWNER_DIED != 0);
+        let hinted = hinted || watch.owner == owner.0 && watch.hinted_at_ns.is_some();
+        let look_at = watch.look_at(owner, hinted, futex::now_ns());
+        let until = deadline.map_or(look_at, |deadline| deadline.ns().min(look_at));
+        let woken = match (cell, mark) {
+            (Some(cell), Some(mark)) if !hinted => {
+                let woken = futex::wait_either((word, value), (cell, mark), until);
+                // The kernel wakes one.
+                if cell.load(Ordering::Acquire) & OWNER_DIED != 0 {
+                    futex::wake(cell, u32::MAX);
+                    watch.hinted_at_ns.get_or_insert_with(futex::now_ns);
+                }
+                woken
+            }
+            _ => futex::wait(word, value, Some(until)),
+        };
+        if woken == Woken::Look {
+            return Waited::Look;
+        }
+        if word.load(Ordering::Relaxed) == value {
+            match self.recover_owner(owner) {
+                Recovered::No => {}
+                Recovered::Yes => return Waited::Look,
+                Recovered::Underway => {
+                    watch.hinted_at_ns.get_or_insert_with(futex::now_ns);
+                }
+            }
+        }
+        match deadline {
+            Some(deadline) if deadline.has_passed() => Waited::TimedOut,
+            _ => Waited::Look,
+        }
+    }
+
+    /// Recovers the process of the thread that has signed with `owner`, if it is dead.
+    pub(crate) fn recover_owner(&self, owner: Owner) -> Recovered {
+        match self.whose(owner).0 {
+            Whose::Process(record) => self.recover_if_dead(record),
+            Whose::Nobody => Recovered::No,
+        }
+    }
+
+    /// Whether `owner` is a thread's whose process was recovered without releasing all it held.
+    pub(crate) fn is_nobodys(&self, owner: Owner) -> bool {
+        self.whose(owner).0 == Whose::Nobody
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn cell_layout() -> crate::format_test::StoredLayout {
+    crate::format_test::stored_layout!(Cell { entry, owner, _reserved })
+}

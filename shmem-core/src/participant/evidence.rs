@@ -1,0 +1,66 @@
+//! Whether a process is dead: what the kernel vouches for, and nothing else.
+
+use super::process::{ATTACHED, Participants, Record};
+use super::switches::{self, Witness};
+use crate::primitive::Ordering;
+use crate::sys::process::{self, Identity};
+use std::sync::Mutex;
+
+impl Record {
+    /// Notes who has the record. Until this is whole only the byte can tell of a death.
+    pub(super) fn identify(&self, identity: Option<Identity>) {
+        self.pid.store(0, Ordering::Release);
+        let Some(identity) = identity else { return };
+        self.namespaces.store(identity.namespaces, Ordering::Relaxed);
+        self.started.store(identity.started, Ordering::Relaxed);
+        // SYNC identity: Release, pairs with the Acquire below.
+        self.pid.store(identity.pid, Ordering::Release);
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        let pid = self.pid.load(Ordering::Acquire);
+        let identity = Identity {
+            pid,
+            namespaces: self.namespaces.load(Ordering::Relaxed),
+            started: self.started.load(Ordering::Relaxed),
+        };
+        (pid != 0 && self.pid.load(Ordering::Acquire) == pid).then_some(identity)
+    }
+}
+
+impl Participants {
+    /// Whether the process with this record is dead. Two system calls if it is, or if its byte is the only witness; about
+    /// a dozen, with some for each of its threads, if it lives in this process's namespaces.
+    pub(crate) fn is_dead(&self, index: u32) -> bool {
+        let own = self.attached_now().or_else(|| self.cleaning_as());
+        if index >= self.process_count() || own == Some(index) {
+            return false;
+        }
+        let record = self.record(index);
+        let life = || (record.state.load(Ordering::Acquire), record.generation.load(Ordering::Acquire));
+        let before = life();
+        // The same life of the record before and after, or the witness may have spoken of the time between two.
+        before.0 == ATTACHED && (self.byte_is_free(index) || threads_have_left(record)) && life() == before
+    }
+
+    fn byte_is_free(&self, index: u32) -> bool {
+        !switches::is_ignored(Witness::Byte) && matches!(self.file().is_held(index), Ok(false))
+    }
+}
+
+fn threads_have_left(record: &Record) -> bool {
+    !switches::is_ignored(Witness::Threads)
+        && record.identity().is_some_and(|identity| process::has_left_its_memory(&identity))
+}
+
+/// This process's identity, asked for once.
+pub(super) fn own_identity() -> Option<Identity> {
+    static OWN: Mutex<Option<Identity>> = Mutex::new(None);
+    let pid = std::process::id();
+    // Not waited for: in the child of a fork another thread may have held it.
+    let Ok(mut own) = OWN.try_lock() else { return process::identity() };
+    if own.is_none_or(|own| own.pid != pid) {
+        *own = process::identity();
+    }
+    *own
+}

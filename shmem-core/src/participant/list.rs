@@ -1,0 +1,56 @@
+//! Who takes part, for people: processes, their threads, what these hold and wait for.
+
+use super::process::{ATTACHED, Participants};
+use super::recovery::HeldLock;
+use super::slot::Slot;
+use crate::primitive::Ordering;
+
+/// What a slot says of its thread.
+#[derive(Debug, Clone)]
+pub(crate) struct ThreadReport {
+    pub(crate) process: u32,
+    pub(crate) thread_id: u32,
+    pub(crate) is_orphaned: bool,
+    pub(crate) holds: Vec<HeldLock>,
+    pub(crate) unnoted: u32,
+    pub(crate) waits_for: Option<HeldLock>,
+}
+
+impl Participants {
+    /// The attached processes: record and process id (0 if not known), as they are now.
+    pub(crate) fn attached_processes(&self) -> Vec<(u32, u32)> {
+        (0..self.process_count())
+            .filter(|index| self.record(*index).state.load(Ordering::Acquire) == ATTACHED)
+            .map(|index| (index, self.record(index).pid.load(Ordering::Relaxed)))
+            .collect()
+    }
+
+    /// The threads that have slots. What they hold changes meanwhile: a lock counts as held if its word says so now.
+    pub(crate) fn threads(&self) -> Vec<ThreadReport> {
+        let file_len = self.file().len().unwrap_or(0);
+        self.slots()
+            .filter_map(|(index, slot)| {
+                let process = slot.process()?;
+                let held = slot.notes().filter_map(|note| {
+                    let (at, kind) = self.noted(note, file_len)?;
+                    // SAFETY: inside the file and aligned. The word is read as a number, whatever stands there by now.
+                    unsafe { (kind.is_held)(at, slot.owner(index)) }
+                        .then(|| HeldLock { offset: self.offset_of(at) })
+                });
+                Some(ThreadReport {
+                    process,
+                    thread_id: slot.thread.load(Ordering::Relaxed),
+                    is_orphaned: slot.is_orphaned(),
+                    holds: held.collect(),
+                    unnoted: slot.unnoted(),
+                    waits_for: self.waits_for(slot),
+                })
+            })
+            .collect()
+    }
+
+    fn waits_for(&self, slot: &Slot) -> Option<HeldLock> {
+        let (at, _) = slot.resolve(slot.waits_for.load(Ordering::Relaxed))?;
+        Some(HeldLock { offset: self.offset_of(at) })
+    }
+}

@@ -1,0 +1,191 @@
+//! Recovery: what the dead left behind is undone, by whoever is in need of it.
+//!
+//! | step | what | may be done twice |
+//! |---|---|---|
+//! | 0 | the recoverer's byte is taken, and the evidence looked at again under it | |
+//! | 1 | what the dead threads' slots note, but they do not hold, is struck out | yes |
+//! | 2 | the locks that are left are released, poisoned, and struck out | yes: by compare-and-swap from the dead owner's word |
+//! | 3 | the slots are freed, the threads' liveness cells too | yes |
+//! | 4 | the steps of the upper layers | yes, that is their contract |
+//! | 5 | the record is freed | |
+//!
+//! A recoverer that dies leaves its byte free and the record attached: the next one begins at 0.
+//!
+//! **Why 1 comes before 2.** A thread notes a lock before it takes it and strikes it out after it has released it, so a
+//! note may be of a lock that it did not hold when it died. As long as nothing of the dead process has been released,
+//! the memory of that lock is a lock's: the process had a reference to it, kept alive by its pins or by outer locks,
+//! all of which still stand. After 1 only locks remain that a dead thread does hold, and those nobody moves or frees:
+//! who wants to, and finds a dead holder, has recovery done first.
+//!
+//! This file needs `unsafe`: it hands addresses found in slots to the upper layers.
+
+use super::process::{ATTACHED, FREE, Participants, RECOVERER};
+use super::slot::{Note, Owner};
+use crate::mapping::HeldByte;
+use crate::primitive::Ordering;
+use std::cell::Cell;
+
+/// A recovery step of an upper layer: undoes what the process with this record held; whether it could do all of it
+/// (else the record stays a dead process's). Idempotent; runs no user code.
+pub(crate) type Step = Box<dyn Fn(u32) -> bool + Send + Sync>;
+
+/// How recovery deals with one kind of lock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LockKind {
+    /// Whether `owner` holds the lock at the address.
+    ///
+    /// # Safety
+    /// 1. The address is mapped and aligned to 4, and was that of such a lock when its owner died.
+    pub(crate) is_held: unsafe fn(*const u8, Owner) -> bool,
+    /// Releases it, poisoned, if `owner` holds it still.
+    ///
+    /// # Safety
+    /// 1. As above, and nobody has moved or freed it while `owner` held it.
+    pub(crate) release: unsafe fn(*const u8, Owner),
+}
+
+/// A lock that a thread holds or waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HeldLock {
+    /// Where it stands, in bytes from the segment's start.
+    pub(crate) offset: u64,
+}
+
+/// What came of an attempt to recover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recovered {
+    /// Nothing to do: it is alive, or was recovered before.
+    No,
+    /// What it held is released. (All is undone, unless a step could not do its part.)
+    Yes,
+    /// Somebody else is at it.
+    Underway,
+}
+
+/// What this thread is cleaning up, if it is: the steps take locks, and so come back to this layer.
+#[derive(Clone, Copy)]
+struct Cleaning {
+    at: *const Participants,
+    /// The record this process works under meanwhile; [`attached_now`](Participants::attached_now) may not name it yet.
+    own: u32,
+}
+
+thread_local! {
+    static CLEANING: Cell<Option<Cleaning>> = const { Cell::new(None) };
+}
+
+impl Participants {
+    /// The record under which this thread is cleaning up, if it is, in this mapping.
+    pub(super) fn cleaning_as(&self) -> Option<u32> {
+        let cleaning = CLEANING.try_with(Cell::get).ok().flatten()?;
+        std::ptr::eq(cleaning.at, self).then_some(cleaning.own)
+    }
+
+    fn recoverer(&self, index: u32) -> Result<Option<HeldByte>, Recovered> {
+        // It cannot be taken at all in a mapping that cannot be written.
+        self.file().hold(RECOVERER + index).map_err(|_| Recovered::No)
+    }
+
+    /// Recovers the process with this record if it is dead.
+    pub(crate) fn recover_if_dead(&self, index: u32) -> Recovered {
+        if !self.is_dead(index) {
+            return Recovered::No;
+        }
+        let byte = match self.recoverer(index) {
+            Ok(Some(byte)) => byte,
+            Ok(None) => return Recovered::Underway,
+            Err(no) => return no,
+        };
+        if !self.is_dead(index) {
+            return Recovered::No;
+        }
+        self.release(index);
+        // A step found the locks or the slots of another dead process in its way: the rest of that one can wait.
+        let nested = self.cleaning_as().is_some();
+        if !nested
+            && let Ok(own) = self.process()
+            && self.run_steps(index, own)
+        {
+            self.give_up(index);
+        }
+        drop(byte);
+        Recovered::Yes
+    }
+
+    /// Makes the record of a dead process, whose own byte this process holds, one of this process's; whether all could be
+    /// undone. `None` if somebody else is recovering it.
+    pub(super) fn take_over(&self, index: u32, own: u32) -> Option<bool> {
+        let _byte = self.recoverer(index).ok().flatten()?;
+        let record = self.record(index);
+        // Before anything: `/proc` spoke for the dead process.
+        record.pid.store(0, Ordering::Release);
+        record.generation.fetch_add(1, Ordering::AcqRel);
+        if record.state.compare_exchange(FREE, ATTACHED, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            return Some(true);
+        }
+        self.release(index);
+        Some(self.run_steps(index, own))
+    }
+
+    /// Recovers every dead process; how many there were. Waits for nobody.
+    pub(crate) fn recover_all(&self) -> usize {
+        (0..self.process_count()).filter(|index| self.recover_if_dead(*index) == Recovered::Yes).count()
+    }
+
+    /// Steps 4: the upper layers'.
+    fn run_steps(&self, index: u32, own: u32) -> bool {
+        struct Restore(Option<Cleaning>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                let _ = CLEANING.try_with(|cleaning| cleaning.set(self.0));
+            }
+        }
+        let cleaning = Some(Cleaning { at: self, own });
+        let _restore = Restore(CLEANING.try_with(|now| now.replace(cleaning)).ok().flatten());
+        // CRASH recover: every step is idempotent and the record stays attached until all are done.
+        self.steps().iter().all(|step| step(index))
+    }
+
+    /// Steps 1 to 3: releases the locks of the dead process with this record, and frees its slots.
+    fn release(&self, dead: u32) {
+        let file_len = self.file().len().unwrap_or(0);
+        let slots = || self.slots().filter(|(_, slot)| slot.process() == Some(dead));
+        for (index, slot) in slots() {
+            for note in slot.notes() {
+                let held = self.noted(note, file_len).is_some_and(|(at, kind)| {
+                    // SAFETY: inside the file, aligned; nothing of the dead process has been released yet, so it is a lock's
+                    // (see the module).
+                    unsafe { (kind.is_held)(at, slot.owner(index)) }
+                });
+                if !held {
+                    note.strike_out();
+                }
+            }
+        }
+        for (index, slot) in slots() {
+            for note in slot.notes() {
+                if let Some((at, kind)) = self.noted(note, file_len) {
+                    // CRASH release: a death leaves the lock released and still noted; nobody holds it by that owner word
+                    // any more, so the next recoverer strikes it out.
+                    // SAFETY: held by the dead owner, and who would move or free it waits for this recovery.
+                    unsafe { (kind.release)(at, slot.owner(index)) };
+                }
+                note.strike_out();
+            }
+        }
+        for (index, slot) in slots() {
+            // CRASH free slot: a death after the cell is free leaves the slot taken, without one.
+            self.cells().free_if_of(slot.life(index));
+            slot.bury();
+        }
+    }
+
+    /// The lock that a note leads to, if it is one that can be looked at.
+    pub(super) fn noted(&self, note: Note<'_>, file_len: u64) -> Option<(*const u8, LockKind)> {
+        let (at, kind) = note.lock()?;
+        let kind = self.lock_kinds().get(kind)?;
+        let offset = self.offset_of(at);
+        let inside = offset.checked_add(8).is_some_and(|end| end <= file_len) && offset.is_multiple_of(4);
+        inside.then(|| (self.at(offset).cast_const(), *kind))
+    }
+}
