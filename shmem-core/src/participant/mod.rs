@@ -55,7 +55,7 @@ mod thread;
 pub(crate) use cell::{Waited, Watch};
 pub(crate) use process::{Changing, Participants, SegmentFile};
 pub(crate) use recovery::{LockKind, Recovered};
-pub(crate) use slot::{Owner, SlotHandle, TaggedSlot};
+pub(crate) use slot::{Intent, Owner, SlotHandle, TaggedSlot};
 pub(crate) use thread::current_owner;
 
 /// No more than this many process records are ever in a segment: pins are kept as one bit for each.

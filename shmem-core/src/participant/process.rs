@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::mapping::superblock::{FixedHeader, PROCESS_SIZE, PROCESSES_AT, SLOT_SIZE};
 use crate::mapping::{HeldByte, LockedByte, registry};
 use crate::primitive::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use arc_swap::ArcSwapOption;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
@@ -83,7 +84,8 @@ pub(crate) struct Participants {
     inherited: AtomicBool,
     /// What keeps this process alive for others, while it has a record. Whoever changes that holds it.
     life: Mutex<Option<HeldByte>>,
-    cells: Mutex<Option<Arc<CellsMapping>>>,
+    /// No lock: a fork would copy it locked.
+    cells: ArcSwapOption<CellsMapping>,
     lock_kinds: OnceLock<&'static [LockKind]>,
     steps: OnceLock<Vec<Step>>,
 }
@@ -111,7 +113,7 @@ impl Participants {
             handles_since: AtomicU64::new(registry::fork_generation()),
             inherited: AtomicBool::new(false),
             life: Mutex::new(None),
-            cells: Mutex::new(None),
+            cells: ArcSwapOption::empty(),
             lock_kinds: OnceLock::new(),
             steps: OnceLock::new(),
         }
@@ -169,11 +171,13 @@ impl Participants {
 
     /// The mapping whose cells threads of this process link into their lists.
     pub(super) fn cells_mapping(&self) -> Option<Arc<CellsMapping>> {
-        let mut cells = self.cells.lock().unwrap_or_else(|e| e.into_inner());
-        if cells.as_ref().is_none_or(|cells| !cells.is_ours()) {
-            *cells = Some(Arc::new(CellsMapping::new(&*self.file, &self.header).ok()?));
+        if let Some(cells) = self.cells.load_full().filter(|cells| cells.is_ours()) {
+            return Some(cells);
         }
-        cells.clone()
+        // Of two threads that come here at once, each keeps its own: a cell holds the mapping it is linked in.
+        let cells = Arc::new(CellsMapping::new(&*self.file, &self.header).ok()?);
+        self.cells.store(Some(cells.clone()));
+        Some(cells)
     }
 
     /// Where something of the segment stands, as a distance from its start.

@@ -233,6 +233,10 @@ impl Participants {
     }
 }
 
+/// A lock that its thread is about to take: how many it holds that are noted.
+#[must_use = "the lock is taken, or it is not"]
+pub(crate) struct Intent(u32);
+
 /// A thread's slot in one mapping, as a guard keeps it. It is the thread's own: not `Send`.
 ///
 /// # Invariants
@@ -253,38 +257,44 @@ impl SlotHandle {
         Owner(self.slot().owner.load(Ordering::Relaxed))
     }
 
-    /// Notes that the thread is about to take a lock of this kind. [`taken`](Self::taken) or
+    /// Notes that the thread is about to take a lock of this kind, if there is room. [`taken`](Self::taken) or
     /// [`not_taken`](Self::not_taken) follows.
     #[inline(always)]
-    pub(crate) fn intend<T>(&self, lock: *const T, kind: usize) {
+    pub(crate) fn try_intend<T>(&self, lock: *const T, kind: usize) -> Option<Intent> {
         let slot = self.slot();
         let depth = slot.depth.load(Ordering::Relaxed);
-        match slot.notes.get(depth as usize) {
-            // CRASH note: until the lock is taken, recovery finds a note of a lock that the thread does not hold.
-            Some(note) => note.store(slot.note(lock.cast(), kind), Ordering::Relaxed),
-            None => slot.unnoted.store(slot.unnoted().wrapping_add(1), Ordering::Relaxed),
-        }
+        // CRASH note: until the lock is taken, recovery finds a note of a lock that the thread does not hold.
+        slot.notes.get(depth as usize)?.store(slot.note(lock.cast(), kind), Ordering::Relaxed);
         // A dead thread's memory holds the first so many of its stores: the compiler must keep their order.
         compiler_fence(Ordering::SeqCst);
+        Some(Intent(depth))
+    }
+
+    /// As [`try_intend`](Self::try_intend); without room the lock is only counted.
+    pub(crate) fn intend<T>(&self, lock: *const T, kind: usize) -> Intent {
+        self.try_intend(lock, kind).unwrap_or_else(|| {
+            let unnoted = &self.slot().unnoted;
+            unnoted.store(unnoted.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+            compiler_fence(Ordering::SeqCst);
+            Intent(NOTES as u32)
+        })
     }
 
     /// The lock that was intended is taken.
     #[inline(always)]
-    pub(crate) fn taken(&self) {
+    pub(crate) fn taken(&self, Intent(depth): Intent) {
         compiler_fence(Ordering::SeqCst);
-        let depth = &self.slot().depth;
-        let now = depth.load(Ordering::Relaxed);
-        if (now as usize) < NOTES {
-            depth.store(now + 1, Ordering::Relaxed);
+        if depth < NOTES as u32 {
+            self.slot().depth.store(depth + 1, Ordering::Relaxed);
         }
     }
 
     /// The lock that was intended is not taken.
     #[inline]
-    pub(crate) fn not_taken(&self) {
+    pub(crate) fn not_taken(&self, Intent(depth): Intent) {
         compiler_fence(Ordering::SeqCst);
         let slot = self.slot();
-        match slot.notes.get(slot.depth.load(Ordering::Relaxed) as usize) {
+        match slot.notes.get(depth as usize) {
             Some(note) => note.store(0, Ordering::Relaxed),
             None => slot.unnoted.store(slot.unnoted().wrapping_sub(1), Ordering::Relaxed),
         }

@@ -94,9 +94,9 @@ impl Table {
     }
 
     fn lock(&self, slot: SlotHandle, lock: usize) {
-        slot.intend(&raw const self.locks[lock], 0);
+        let intent = slot.intend(&raw const self.locks[lock], 0);
         self.locks[lock].store(slot.owner().0, Ordering::Relaxed);
-        slot.taken();
+        slot.taken(intent);
     }
 
     fn unlock(&self, slot: SlotHandle, lock: usize) {
@@ -198,7 +198,7 @@ fn what_a_dead_thread_holds_is_released_and_nothing_else() {
     table.unlock(dead, 1);
     table.unlock(dead, 4);
     table.lock(living, 7);
-    dead.intend(&raw const table.locks[7], 0);
+    let _ = dead.intend(&raw const table.locks[7], 0);
     // It has unlocked this one, and died before it could strike it out; the memory is something else by now.
     table.locks[3].store(dead.owner().0 ^ 1, Ordering::Relaxed);
     let threads = table.participants.threads();

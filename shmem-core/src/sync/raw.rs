@@ -19,7 +19,7 @@
 //! The waiting algorithm is Drepper's second mutex ("Futexes are tricky", 2011) with the owner in the word.
 
 use crate::error::LockError;
-use crate::participant::{LockKind, Owner, Participants, Recovered, SlotHandle, Waited, Watch};
+use crate::participant::{Intent, LockKind, Owner, Participants, Recovered, SlotHandle, Waited, Watch};
 use crate::primitive::{AtomicU32, Ordering};
 use crate::sys::clock::Deadline;
 use crate::sys::futex;
@@ -91,23 +91,23 @@ impl RawLock {
         RawLock { word: AtomicU32::new(0), cause: AtomicU32::new(0) }
     }
 
-    /// Acquires the lock if it is free and not poisoned: one compare-and-swap.
+    /// Acquires the lock if it is free and not poisoned, and its slot has room to note it: one compare-and-swap.
     #[inline(always)]
     pub(crate) fn lock_fast(&self, slot: &SlotHandle) -> bool {
-        self.take(0, slot.owner().0, slot)
+        let Some(intent) = slot.try_intend(self, KIND) else { return false };
+        self.take(0, slot.owner().0, slot, intent)
     }
 
     /// Takes the lock if its word is `free`.
     #[inline(always)]
-    fn take(&self, free: u32, taken: u32, slot: &SlotHandle) -> bool {
-        slot.intend(self, KIND);
+    fn take(&self, free: u32, taken: u32, slot: &SlotHandle, intent: Intent) -> bool {
         // CRASH lock: a death behind this, before it is counted as held, finds the note.
         // SYNC lock: Acquire, pairs with the Release in `unlock`.
         if self.word.compare_exchange(free, taken, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-            slot.taken();
+            slot.taken(intent);
             return true;
         }
-        slot.not_taken();
+        slot.not_taken(intent);
         false
     }
 
@@ -140,7 +140,8 @@ impl RawLock {
             let now = self.word.load(Ordering::Relaxed);
             if now & OWNER == 0 {
                 // Whoever has slept cannot know whether others still do, so it leaves the mark.
-                if self.take(now, me | (now & (WAITERS | POISON)) | slept, slot) {
+                let taken = me | (now & (WAITERS | POISON)) | slept;
+                if self.take(now, taken, slot, slot.intend(self, KIND)) {
                     return Ok(self.acquired(now));
                 }
                 continue;
