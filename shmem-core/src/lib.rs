@@ -135,7 +135,10 @@ pub use container::{
 };
 
 // Locks.
-pub use sync::{CorruptGuard, MutexGuard, MutexInit, MutexMut, PoisonedLockError, ShmMutex};
+pub use sync::{
+    CorruptGuard, MappedMutexGuard, MappedMutexRef, MutexGuard, MutexInit, MutexMut, PoisonedLockError,
+    ShmMutex,
+};
 
 // Errors.
 pub use error::{AllocError, Corrupt, Error, LockError, NameError, OpenError, Result};

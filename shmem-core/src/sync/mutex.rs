@@ -322,6 +322,11 @@ impl<'a, T: ShmSafe> MutexGuard<'a, T> {
         MutexGuard { mutex, slot: TaggedSlot::new(slot, poisoned | panicking), _not_send: PhantomData }
     }
 
+    /// What it holds, and by which slot.
+    pub(super) fn parts(&self) -> (&'a RawLock, TaggedSlot) {
+        (&self.mutex.lock, self.slot)
+    }
+
     #[inline]
     fn access(&self) -> Access<'a> {
         // SAFETY: the mutex stands in the mapping and is borrowed for `'a`.
@@ -390,16 +395,22 @@ impl<T: ShmSafe + Unpin> DerefMut for MutexGuard<'_, T> {
 impl<T: ShmSafe> Drop for MutexGuard<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        if !self.slot.is_ours(ptr::from_ref(self.mutex)) {
-            return; // In the child of a fork: the lock is the parent's.
-        }
-        let mut tag = self.slot.tag();
-        if std::thread::panicking() && tag & (STAYS_POISONED | WAS_PANICKING) == 0 {
-            self.mutex.lock.blame_panic();
-            tag |= STAYS_POISONED;
-        }
-        self.mutex.lock.unlock(&self.slot.slot(), tag & STAYS_POISONED != 0);
+        release(&self.mutex.lock, self.slot);
     }
+}
+
+/// Unlocks what a guard holds by its slot; poisons it if the thread began to panic since it was locked.
+#[inline(always)]
+pub(super) fn release(lock: &RawLock, slot: TaggedSlot) {
+    if !slot.is_ours(ptr::from_ref(lock)) {
+        return; // In the child of a fork: the lock is the parent's.
+    }
+    let mut tag = slot.tag();
+    if std::thread::panicking() && tag & (STAYS_POISONED | WAS_PANICKING) == 0 {
+        lock.blame_panic();
+        tag |= STAYS_POISONED;
+    }
+    lock.unlock(&slot.slot(), tag & STAYS_POISONED != 0);
 }
 
 impl<T: ShmSafe + fmt::Debug> fmt::Debug for MutexGuard<'_, T> {
