@@ -1,6 +1,6 @@
 //! Locks between processes: exclusion, death of holders and waiters, what only looks like death, and fork.
 
-use shmem_core::{LockError, Root, Segment, ShmMutex, ShmVec};
+use shmem_core::{Error, LockError, Root, Segment, ShmMutex, ShmVec};
 use shmem_tests::*;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -227,6 +227,19 @@ fn a_panic_poisons() {
     assert_eq!(elsewhere.lock().unwrap_err(), by_panic);
     drop(counter.lock_poisoned().unwrap());
     assert_eq!(counter.lock().unwrap_err(), by_panic, "it was not repaired");
+    let held = counter.try_lock_poisoned().unwrap();
+    std::thread::scope(|scope| {
+        let refused = scope.spawn(|| {
+            let tried = elsewhere.try_lock_poisoned().map(drop).map_err(Error::from);
+            let timed = elsewhere.lock_poisoned_timeout(SHORT).map(drop).map_err(Error::from);
+            (tried.unwrap_err(), timed.unwrap_err())
+        });
+        let (tried, timed) = refused.join().unwrap();
+        assert!(matches!(tried, Error::Lock(LockError::WouldBlock)), "{tried}");
+        assert!(matches!(timed, Error::Lock(LockError::TimedOut)), "{timed}");
+    });
+    drop(held);
+    drop(counter.lock_poisoned_timeout(SHORT).unwrap());
     elsewhere.lock_poisoned().unwrap().clear_poison();
     *counter.lock().unwrap() += 1;
     sound(&segment);

@@ -27,6 +27,23 @@ use std::time::{Duration, Instant};
 ///
 /// It is built in place with [`ShmMutex::new`], and cannot be moved or dropped while it is held.
 ///
+/// | state | `lock` gives | `lock_poisoned` gives |
+/// |---|---|---|
+/// | free | a guard | a guard |
+/// | held by a living process | waits | waits |
+/// | held by this thread | `Deadlock` | `Deadlock` |
+/// | held by a process that dies | waits until the kernel vouches for the death, then as below | as below |
+/// | poisoned by a panic | `Poisoned { by_death: false }` | a guard |
+/// | poisoned by a death | `Poisoned { by_death: true }` | a guard, once the value was found memory-safe, else `Corrupt` |
+///
+/// A guard of a poisoned mutex leaves it poisoned, unless [`clear_poison`](MutexGuard::clear_poison) was called.
+///
+/// # Crash safety
+/// A process may be killed at any instruction of any operation here. Waiting, it leaves nothing behind. Holding the mutex,
+/// or just about to give it back, it leaves it poisoned or free; who waits gets it within milliseconds of the end of the
+/// process's last thread, whichever thread locked it. A stopped process still holds what it holds; so does a thread that
+/// has exited and leaked its guard, until its process ends. A child of a `fork` holds nothing of its parent's.
+///
 /// ```
 /// use shmem_core::{Segment, ShmMutex, ShmVec};
 /// # fn main() -> shmem_core::Result<()> {
@@ -115,9 +132,35 @@ impl<T: ShmSafe> ShmMutex<T> {
     /// # Errors
     /// [`PoisonedLockError::Corrupt`] holds the lock, and lets only replace the value; [`PoisonedLockError::Lock`]
     /// otherwise.
+    ///
+    /// # Crash safety
+    /// A process that dies while it looks, or repairs, leaves the mutex poisoned as before.
     pub fn lock_poisoned(&self) -> Result<MutexGuard<'_, T>, PoisonedLockError<'_, T>> {
+        self.lock_whatever(Patience::Forever)
+    }
+
+    /// As [`lock_poisoned`](Self::lock_poisoned), if that is possible without waiting.
+    ///
+    /// # Errors
+    /// [`LockError::WouldBlock`] if it is held; else as [`lock_poisoned`](Self::lock_poisoned).
+    pub fn try_lock_poisoned(&self) -> Result<MutexGuard<'_, T>, PoisonedLockError<'_, T>> {
+        self.lock_whatever(Patience::Try)
+    }
+
+    /// As [`lock_poisoned`](Self::lock_poisoned), waiting at most `timeout` of monotonic time.
+    ///
+    /// # Errors
+    /// [`LockError::TimedOut`]; else as [`lock_poisoned`](Self::lock_poisoned).
+    pub fn lock_poisoned_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<MutexGuard<'_, T>, PoisonedLockError<'_, T>> {
+        self.lock_whatever(Patience::Until(Deadline::after(timeout)))
+    }
+
+    fn lock_whatever(&self, patience: Patience) -> Result<MutexGuard<'_, T>, PoisonedLockError<'_, T>> {
         let slot = current_owner(ptr::from_ref(self)).map_err(PoisonedLockError::Lock)?;
-        let acquired = self.acquire(&slot, Patience::Forever).map_err(PoisonedLockError::Lock)?;
+        let acquired = self.acquire(&slot, patience).map_err(PoisonedLockError::Lock)?;
         let guard = MutexGuard::new(self, slot, acquired != Acquired::Clean);
         if acquired != (Acquired::Poisoned { by_death: true }) || T::ANY_BITS {
             return Ok(guard);
