@@ -106,7 +106,7 @@ impl Child {
     }
 
     fn fork(body: impl FnOnce()) -> Result<Self, String> {
-        // SAFETY: this process has one thread (`serve` asserts it).
+        // SAFETY: this process has one thread that matters: libtest's, if there is one, only waits for it.
         match unsafe { libc::fork() } {
             -1 => Err(format!("fork: {}", io::Error::last_os_error())),
             0 => {

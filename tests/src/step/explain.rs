@@ -1,5 +1,6 @@
 //! What stands at an address of this process: function and line.
 
+use super::child::end_address;
 use std::ffi::c_void;
 use std::fmt::Write;
 use std::path::Path;
@@ -7,6 +8,9 @@ use std::path::Path;
 /// The function and line at `address`, and, if it was inlined, the function that it was inlined into; module and offset
 /// where no symbol is known.
 pub(super) fn explain(address: u64) -> String {
+    if address == end_address() {
+        return "the end".to_owned();
+    }
     let mut text = String::new();
     let (mut innermost, mut outermost) = (None, None);
     backtrace::resolve(std::ptr::without_provenance_mut::<c_void>(address as usize), |symbol| {

@@ -4,7 +4,7 @@
 //! | process | what it does |
 //! |---|---|
 //! | the tester | makes a fresh segment for each kill and has it open; checks, after the kill, what is left |
-//! | the stepper | a [`Worker`](crate::Worker) with one thread: forks a child for each kill, steps it, kills it |
+//! | the stepper | a [`Worker`](crate::Worker): forks a child for each kill, steps it, kills it |
 //! | a child | prepares, stops at the mark [`begin`], goes on as it is let, never passes the mark [`end`] |
 //!
 //! An [`Operation`] says what the segment holds before, what the child prepares and runs, and how the tester checks. The
@@ -32,7 +32,7 @@ mod trial;
 
 pub use child::{begin, end, region};
 pub use report::{Bad, Report};
-pub use run::{Choice, run};
+pub use run::{Choice, run, run_within};
 pub use server::serve;
 
 use shmem_core::Segment;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-/// How long a check may take, with all that it waits for.
-const PATIENCE: Duration = Duration::from_secs(40);
+/// How long a child may take.
+const PATIENCE: Duration = Duration::from_secs(25);
 /// After so many losses there is nothing to learn from going on.
 const MOST_LOSSES: usize = 5;
 /// So many addresses are looked up.
@@ -72,8 +72,16 @@ enum Event {
 /// # Panics
 /// If the operation cannot be tried at all.
 pub fn run(operation: &Operation, choice: Choice) -> Report {
+    run_within(operation, choice, PATIENCE)
+}
+
+/// As [`run`], for an operation that hangs: a child may take as long as `patience`, and a check twice as long.
+///
+/// # Panics
+/// As [`run`].
+pub fn run_within(operation: &Operation, choice: Choice, patience: Duration) -> Report {
     let start = Instant::now();
-    let ground = Arc::new(Ground::new(*operation));
+    let ground = Arc::new(Ground::new(*operation, patience));
     let report = Report { operation: operation.name.to_owned(), ..Report::default() };
     let mut tally = Tally { report, effects: Vec::new(), bad: Vec::new() };
     let mut from = 0;
@@ -108,7 +116,7 @@ impl Tally {
             .expect("a thread");
         let (mut after, mut phase, mut address, mut done) = (0, "measuring", 0, from);
         let lost = loop {
-            match events.recv_timeout(PATIENCE) {
+            match events.recv_timeout(2 * ground.patience) {
                 Ok(Event::Measured(instructions)) => self.report.instructions = instructions,
                 Ok(Event::Begun(next, what, at)) => (after, phase, address) = (next, what, at),
                 Ok(Event::Done(outcome)) => {
@@ -159,8 +167,7 @@ impl Tally {
         let wanted: Vec<u64> = wanted.collect::<BTreeSet<u64>>().into_iter().take(MOST_EXPLAINED).collect();
         let explained = if wanted.is_empty() { Vec::new() } else { ground.explain(&wanted) };
         let explained: HashMap<u64, String> = wanted.into_iter().zip(explained).collect();
-        let place =
-            |address: u64| explained.get(&address).cloned().unwrap_or_else(|| format!("{address:#x}"));
+        let place = |address: u64| explained.get(&address).cloned().unwrap_or_else(|| hex(address));
         if let Some((after, _, address)) = whole {
             self.report.effect = Some((after, place(address)));
         }
@@ -170,10 +177,14 @@ impl Tally {
     }
 }
 
+fn hex(address: u64) -> String {
+    if address == 0 { "the mark".to_owned() } else { format!("{address:#x}") }
+}
+
 fn trials(ground: &Ground, choice: Choice, from: usize, tell: &Sender<Event>) {
     // Nobody listens any more after a time-out.
     let say = |event| drop(tell.send(event));
-    let route = match ground.measure() {
+    let route = match ground.measure(&|| say(Event::Begun(0, "measuring", 0))) {
         Ok(route) => route,
         Err(lost) => return say(Event::Lost(lost)),
     };

@@ -6,14 +6,13 @@ use super::route::Route;
 use super::{BOUND, Death, Effect, Operation, Scene};
 use crate::{TempDir, TempName, Worker, sound};
 use shmem_core::{Error, LockError, Segment, ShmMutex};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-/// How long the stepper may take for one answer.
-const ANSWER: Duration = Duration::from_secs(25);
 
 /// How many processes and threads a small segment has room for.
 const ROOM: usize = 64;
+/// After which kills it is tried whether there is: it takes as many mappings, and unoptimised some tenths of a second.
+const ROOM_EVERY: usize = if cfg!(debug_assertions) { 4 } else { 1 };
 
 /// What the kills of one operation share.
 pub(super) struct Ground {
@@ -23,7 +22,9 @@ pub(super) struct Ground {
     scene: TempName,
     /// Where the stepper writes places.
     measured: TempDir,
-    pub(super) stepper: Mutex<Worker>,
+    /// How long the stepper may take for one answer.
+    pub(super) patience: Duration,
+    stepper: Mutex<Worker>,
 }
 
 /// What came of one kill.
@@ -40,7 +41,7 @@ pub(super) struct Outcome {
 pub(super) struct Lost(pub(super) String);
 
 impl Ground {
-    pub(super) fn new(operation: Operation) -> Self {
+    pub(super) fn new(operation: Operation, patience: Duration) -> Self {
         let template = operation.build.map(|build| {
             let template = TempName::new(&format!("before-{}", operation.name));
             let segment = template.segment().size(1 << 20).create().expect("a segment");
@@ -50,7 +51,7 @@ impl Ground {
         let scene = TempName::new(operation.name);
         let stepper = Mutex::new(Self::spawn(&operation));
         let measured = TempDir::new(operation.name);
-        Ground { operation, template, scene, measured, stepper }
+        Ground { operation, template, scene, measured, patience, stepper }
     }
 
     fn spawn(operation: &Operation) -> Worker {
@@ -61,25 +62,33 @@ impl Ground {
 
     /// Another stepper, for one that is lost.
     pub(super) fn replace_stepper(&self) {
-        *self.stepper.lock().unwrap_or_else(PoisonError::into_inner) = Self::spawn(&self.operation);
+        *self.stepper() = Self::spawn(&self.operation);
     }
 
     /// Says a line to the stepper; gives its answer, which begins with `wanted`.
     fn ask(&self, line: &str, wanted: &str) -> Result<String, Lost> {
-        let mut stepper = self.stepper.lock().unwrap_or_else(PoisonError::into_inner);
-        stepper.tell(line);
-        let answer = stepper.reports_within(ANSWER);
+        self.stepper().tell(line);
+        self.answer(line, wanted)
+    }
+
+    /// A further answer to the same line.
+    fn answer(&self, line: &str, wanted: &str) -> Result<String, Lost> {
+        let answer = self.stepper().reports_within(self.patience);
         let answer = answer.ok_or_else(|| Lost(format!("the child hangs: no answer to `{line}`")))?;
         if answer.starts_with(wanted) { Ok(answer) } else { Err(Lost(answer)) }
     }
 
+    fn stepper(&self) -> MutexGuard<'_, Worker> {
+        self.stepper.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The function and line at each of these addresses of the stepper's; fewer, if it is lost.
     pub(super) fn explain(&self, addresses: &[u64]) -> Vec<String> {
-        let mut stepper = self.stepper.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stepper = self.stepper();
         stepper
             .tell(addresses.iter().fold("explain".to_owned(), |line, address| format!("{line} {address}")));
         let mut answers = Vec::new();
-        while let Some(answer) = stepper.reports_within(ANSWER) {
+        while let Some(answer) = stepper.reports_within(self.patience) {
             match answer.strip_prefix("at ") {
                 Some(place) => answers.push(place.to_owned()),
                 None => break,
@@ -98,13 +107,17 @@ impl Ground {
         Scene { name: self.scene.to_string(), segment }
     }
 
-    /// Learns the instructions of the operation.
-    pub(super) fn measure(&self) -> Result<Route, Lost> {
+    /// Learns the instructions of the operation. `alive` is called now and then.
+    pub(super) fn measure(&self, alive: &dyn Fn()) -> Result<Route, Lost> {
         let scene = self.scene();
         let file = self.measured.join("places");
         self.ask(&format!("measure {} {}", scene.name, file.display()), "ready")?;
         let check = (self.operation.arrange)(&scene);
-        self.ask("go", "measured ")?;
+        let mut answer = self.ask("go", "measur")?;
+        while answer == "measuring" {
+            alive();
+            answer = self.answer("go", "measur")?;
+        }
         let bytes = std::fs::read(&file).expect("what the stepper wrote");
         let words: Vec<u64> = bytes.as_chunks().0.iter().copied().map(u64::from_le_bytes).collect();
         let places = words.as_chunks().0.iter().map(|&[address, stack]| Place { address, stack });
@@ -132,7 +145,8 @@ impl Ground {
             panic!("the stepper said `{killed}`")
         };
         let strayed = Place { address, stack } != there;
-        let death = Death { after, finished: after == route.len() && !strayed, recovered: after % 2 == 0 };
+        let death =
+            Death { after, finished: after == route.len() && !strayed, recovered: after.is_multiple_of(2) };
         begin("checking", address);
         let effect = judge(&scene, check, death);
         Ok(Outcome { death, strayed, address, effect })
@@ -149,12 +163,15 @@ fn judge(scene: &Scene, check: super::Check, death: Death) -> Result<Effect, Str
         assert!(!death.finished || effect != Effect::Nothing, "it ended without effect");
         if let Some(segment) = &scene.segment {
             left_clean(segment);
+            if death.finished || death.after.is_multiple_of(ROOM_EVERY) {
+                has_room(segment);
+            }
         }
         effect
     })
 }
 
-/// Checks that nothing of the dead is left: no process, pin or slot, and no damage.
+/// Checks that nothing of the dead is left: no process and no pin, and no damage.
 ///
 /// # Panics
 /// If something is.
@@ -171,6 +188,14 @@ pub(super) fn left_clean(segment: &Segment) {
     for object in segment.objects().expect("the directory can be read") {
         assert!(object.holders <= 1, "`{}` has {} holders", object.name, object.holders);
     }
+}
+
+/// Checks that no record and no slot of the dead is left: that there is room for as many as ever.
+///
+/// # Panics
+/// If there is not.
+#[track_caller]
+pub(super) fn has_room(segment: &Segment) {
     let lock =
         segment.find_or_construct::<ShmMutex<u64>>("room", ShmMutex::new(0)).expect("the segment works");
     // This thread takes a slot now, if it had none.

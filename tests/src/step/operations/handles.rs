@@ -4,7 +4,8 @@ use super::super::{Check, Death, Effect, Operation, Scene, region};
 use super::names::{arrange_find, one_pair};
 use super::{PLAIN, Pair, begins_anew, found, is_whole};
 
-pub(super) const ALL: &[Operation] = &[
+/// All of them.
+pub const ALL: &[Operation] = &[
     Operation { name: "attach", child: attach, ..PAIR },
     Operation { name: "clone-root", child: clone, ..PAIR },
     Operation { name: "drop-root", child: drop_root, ..PAIR },

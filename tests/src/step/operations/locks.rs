@@ -4,7 +4,8 @@ use super::super::{Effect, Operation, Scene, begin, region};
 use super::{BEFORE, BY_DEATH, CHANGED, Counter, PLAIN, counter, found, two_locks, usable, wait_for_the_end};
 use std::mem::forget;
 
-pub(super) const ALL: &[Operation] = &[
+/// All of them.
+pub const ALL: &[Operation] = &[
     Operation { name: "lock", child: lock, arrange: arrange_lock, ..LOCKS },
     Operation { name: "lock-first", child: lock_first, arrange: arrange_lock, ..LOCKS },
     Operation {

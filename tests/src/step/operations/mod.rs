@@ -1,11 +1,11 @@
 //! The operations of the library that are killed at every instruction, and what their checks share.
 
-mod handles;
-mod locks;
-mod names;
-mod recovery;
-mod segments;
-mod waiting;
+pub mod handles;
+pub mod locks;
+pub mod names;
+pub mod recovery;
+pub mod segments;
+pub mod waiting;
 
 use super::{BOUND, Operation, Scene};
 use shmem_core::{LockError, Root, Segment, ShmMutex, ShmSafe, ShmString};

@@ -4,7 +4,8 @@ use super::super::{Check, Death, Effect, Operation, Scene, region};
 use super::{PLAIN, Pair, TEXT, begins_anew, found, is_whole, pair};
 use shmem_core::{Error, Init, NameError, Segment, ShmSafe, ShmString};
 
-pub(super) const ALL: &[Operation] = &[
+/// All of them.
+pub const ALL: &[Operation] = &[
     Operation { name: "construct-first", child: construct_first, arrange: arrange_construct, ..PLAIN },
     Operation {
         name: "construct",

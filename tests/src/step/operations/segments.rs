@@ -6,7 +6,8 @@ use super::{PLAIN, begins_anew};
 use crate::leftovers;
 use shmem_core::{Error, OpenError, Segment, SegmentBuilder};
 
-pub(super) const ALL: &[Operation] = &[
+/// All of them.
+pub const ALL: &[Operation] = &[
     Operation { name: "open", child: open, ..THERE },
     Operation { name: "open-or-create", child: open_or_create, ..THERE },
     Operation { name: "create", build: None, child: create, arrange: arrange_create, ..PLAIN },
@@ -51,6 +52,7 @@ fn arrange_create(scene: &Scene) -> Check {
         assert_eq!(segment.created(), effect == Effect::Nothing);
         begins_anew(&segment, "pair");
         trial::left_clean(&segment);
+        trial::has_room(&segment);
         effect
     })
 }

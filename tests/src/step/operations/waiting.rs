@@ -8,7 +8,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-pub(super) const ALL: &[Operation] = &[
+/// All of them.
+pub const ALL: &[Operation] = &[
     Operation { name: "unlock-for-waiter", child: unlock, arrange: arrange_unlock, ..LOCKS },
     Operation { name: "wait", child: wait, arrange: arrange_wait, ..LOCKS },
 ];
