@@ -64,6 +64,11 @@ fn recovery() {
     survive(operations::recovery::ALL);
 }
 
+#[test]
+fn containers() {
+    survive(operations::containers::ALL);
+}
+
 /// Two numbers that are raised one after the other, with nothing to keep them together.
 const HOLE: Operation = Operation {
     name: "hole",

@@ -1,6 +1,6 @@
 //! All kills of one operation, and what is done when something hangs.
 
-use super::trial::{Ground, Lost, Outcome};
+use super::trial::{Ground, Lost, Names, Outcome};
 use super::{Bad, Effect, Operation, Report};
 use crate::Random;
 use std::collections::{BTreeSet, HashMap};
@@ -81,7 +81,8 @@ pub fn run(operation: &Operation, choice: Choice) -> Report {
 /// As [`run`].
 pub fn run_within(operation: &Operation, choice: Choice, patience: Duration) -> Report {
     let start = Instant::now();
-    let ground = Arc::new(Ground::new(*operation, patience));
+    let names = Names::new(operation);
+    let ground = Arc::new(Ground::new(operation, &names, patience));
     let report = Report { operation: operation.name.to_owned(), ..Report::default() };
     let mut tally = Tally { report, effects: Vec::new(), bad: Vec::new() };
     let mut from = 0;
@@ -92,6 +93,7 @@ pub fn run_within(operation: &Operation, choice: Choice, patience: Duration) -> 
         from = next;
         ground.replace_stepper();
     }
+    ground.dismiss_stepper();
     tally.report.took = start.elapsed();
     tally.report
 }
@@ -181,20 +183,18 @@ fn hex(address: u64) -> String {
     if address == 0 { "the mark".to_owned() } else { format!("{address:#x}") }
 }
 
+/// Tries until nobody listens any more: whoever hung and goes on must not disturb who came after.
 fn trials(ground: &Ground, choice: Choice, from: usize, tell: &Sender<Event>) {
-    // Nobody listens any more after a time-out.
-    let say = |event| drop(tell.send(event));
-    let route = match ground.measure(&|| say(Event::Begun(0, "measuring", 0))) {
-        Ok(route) => route,
-        Err(lost) => return say(Event::Lost(lost)),
-    };
-    say(Event::Measured(route.len()));
-    for after in choice.of(route.len()).into_iter().skip(from) {
-        let begin = |phase, address| say(Event::Begun(after, phase, address));
-        match ground.kill(after, &route, &begin) {
-            Ok(outcome) => say(Event::Done(outcome)),
-            Err(lost) => return say(Event::Lost(lost)),
+    let say = |event| tell.send(event);
+    let alive = || _ = say(Event::Begun(0, "measuring", 0));
+    let tried = ground.measure(&alive).and_then(|route| {
+        let mut heard = say(Event::Measured(route.len()));
+        let mut rest = choice.of(route.len()).into_iter().skip(from);
+        while let Some(after) = rest.next().filter(|_| heard.is_ok()) {
+            let begin = |phase, address| _ = say(Event::Begun(after, phase, address));
+            heard = say(Event::Done(ground.kill(after, &route, &begin)?));
         }
-    }
-    say(Event::End);
+        Ok(())
+    });
+    let _ = say(tried.map_or_else(Event::Lost, |()| Event::End));
 }

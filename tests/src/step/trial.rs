@@ -6,6 +6,7 @@ use super::route::Route;
 use super::{BOUND, Death, Effect, Operation, Scene};
 use crate::{TempDir, TempName, Worker, sound};
 use shmem_core::{Error, LockError, Segment, ShmMutex};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,14 +15,34 @@ const ROOM: usize = 64;
 /// After which kills it is tried whether there is: it takes as many mappings, and unoptimised some tenths of a second.
 const ROOM_EVERY: usize = if cfg!(debug_assertions) { 4 } else { 1 };
 
-/// What the kills of one operation share.
-pub(super) struct Ground {
-    pub(super) operation: Operation,
+/// The names that the kills of one operation use. Whoever waits for them has this, so that nothing is left of what hangs.
+pub(super) struct Names {
     /// What the segment holds before.
     template: Option<TempName>,
     scene: TempName,
     /// Where the stepper writes places.
     measured: TempDir,
+}
+
+impl Names {
+    /// Builds what the segment holds before.
+    pub(super) fn new(operation: &Operation) -> Self {
+        let template = operation.build.map(|build| {
+            let template = TempName::new(&format!("before-{}", operation.name));
+            let segment = template.segment().size(1 << 20).create().expect("a segment");
+            build(&segment);
+            template
+        });
+        Names { template, scene: TempName::new(operation.name), measured: TempDir::new(operation.name) }
+    }
+}
+
+/// What the kills of one operation share.
+pub(super) struct Ground {
+    operation: Operation,
+    template: Option<PathBuf>,
+    scene: String,
+    measured: PathBuf,
     /// How long the stepper may take for one answer.
     pub(super) patience: Duration,
     stepper: Mutex<Worker>,
@@ -41,17 +62,15 @@ pub(super) struct Outcome {
 pub(super) struct Lost(pub(super) String);
 
 impl Ground {
-    pub(super) fn new(operation: Operation, patience: Duration) -> Self {
-        let template = operation.build.map(|build| {
-            let template = TempName::new(&format!("before-{}", operation.name));
-            let segment = template.segment().size(1 << 20).create().expect("a segment");
-            build(&segment);
-            template
-        });
-        let scene = TempName::new(operation.name);
-        let stepper = Mutex::new(Self::spawn(&operation));
-        let measured = TempDir::new(operation.name);
-        Ground { operation, template, scene, measured, patience, stepper }
+    pub(super) fn new(operation: &Operation, names: &Names, patience: Duration) -> Self {
+        Ground {
+            operation: *operation,
+            template: names.template.as_ref().map(TempName::path),
+            scene: names.scene.to_string(),
+            measured: names.measured.join("places"),
+            patience,
+            stepper: Mutex::new(Self::spawn(operation)),
+        }
     }
 
     fn spawn(operation: &Operation) -> Worker {
@@ -97,28 +116,37 @@ impl Ground {
         answers
     }
 
+    /// Ends the stepper.
+    pub(super) fn dismiss_stepper(&self) {
+        self.stepper().kill();
+    }
+
     /// A fresh segment as it is before; nobody has the one before it open any more, but for who hangs.
     fn scene(&self) -> Scene {
         Segment::remove(&self.scene).expect("the last segment can be removed");
         let segment = self.template.as_ref().map(|template| {
-            std::fs::copy(template.path(), self.scene.path()).expect("a copy of the segment");
-            self.scene.segment().open().expect("the copy can be opened")
+            let copy = Path::new("/dev/shm").join(&self.scene);
+            std::fs::copy(template, copy).expect("a copy of the segment");
+            Segment::shared(&self.scene).open().expect("the copy can be opened")
         });
-        Scene { name: self.scene.to_string(), segment }
+        Scene { name: self.scene.clone(), segment }
+    }
+
+    fn arrange(&self, scene: &Scene) -> Result<super::Check, Lost> {
+        caught(|| (self.operation.arrange)(scene)).map_err(Lost)
     }
 
     /// Learns the instructions of the operation. `alive` is called now and then.
     pub(super) fn measure(&self, alive: &dyn Fn()) -> Result<Route, Lost> {
         let scene = self.scene();
-        let file = self.measured.join("places");
-        self.ask(&format!("measure {} {}", scene.name, file.display()), "ready")?;
-        let check = (self.operation.arrange)(&scene);
+        self.ask(&format!("measure {} {}", scene.name, self.measured.display()), "ready")?;
+        let check = self.arrange(&scene)?;
         let mut answer = self.ask("go", "measur")?;
         while answer == "measuring" {
             alive();
             answer = self.answer("go", "measur")?;
         }
-        let bytes = std::fs::read(&file).expect("what the stepper wrote");
+        let bytes = std::fs::read(&self.measured).expect("what the stepper wrote");
         let words: Vec<u64> = bytes.as_chunks().0.iter().copied().map(u64::from_le_bytes).collect();
         let places = words.as_chunks().0.iter().map(|&[address, stack]| Place { address, stack });
         let route = Route::new(places.collect());
@@ -138,7 +166,7 @@ impl Ground {
         begin("stepping", there.address);
         let scene = self.scene();
         self.ask(&format!("kill {} {} {} {}", scene.name, way.address, way.hits, way.steps), "ready")?;
-        let check = (self.operation.arrange)(&scene);
+        let check = self.arrange(&scene)?;
         let killed = self.ask("go", "killed ")?;
         let words = killed.split(' ').skip(1).map_while(|word| word.parse().ok());
         let &[address, stack] = &words.collect::<Vec<u64>>()[..] else {

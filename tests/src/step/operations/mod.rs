@@ -1,5 +1,6 @@
 //! The operations of the library that are killed at every instruction, and what their checks share.
 
+pub mod containers;
 pub mod handles;
 pub mod locks;
 pub mod names;
@@ -12,7 +13,8 @@ use shmem_core::{LockError, Root, Segment, ShmMutex, ShmSafe, ShmString};
 
 /// Every operation.
 pub fn all() -> Vec<Operation> {
-    [locks::ALL, waiting::ALL, names::ALL, handles::ALL, segments::ALL, recovery::ALL].concat()
+    [locks::ALL, waiting::ALL, names::ALL, handles::ALL, segments::ALL, recovery::ALL, containers::ALL]
+        .concat()
 }
 
 /// What an operation has before, unless it says otherwise.
