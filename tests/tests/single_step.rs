@@ -149,8 +149,10 @@ const HANGING_CHECK: Operation = Operation { name: "hanging-check", arrange: arr
 
 fn arrange_hang(_: &Scene) -> Check {
     Box::new(|death| {
-        while death.after == THERE && !death.finished {
-            std::thread::park();
+        if death.after == THERE && !death.finished {
+            loop {
+                std::thread::park();
+            }
         }
         Effect::Unseen
     })
