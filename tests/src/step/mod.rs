@@ -18,6 +18,40 @@
 //! it has passed least often by then (see `route`). Where it arrives is compared with what was learnt: a kill
 //! elsewhere counts, and is checked, as *strayed*.
 //!
+//! A suite of other operations has a role `stepper` that [serves](serve) them, and [runs](run) each:
+//!
+//! ```no_run
+//! use shmem_core::{Root, ShmMutex};
+//! use shmem_tests::step::{self, BOUND, Choice, Effect, Operation, Scene, region};
+//!
+//! fn counter(scene: &Scene) -> Root<ShmMutex<u64>> {
+//!     scene.open().find("counter").unwrap().unwrap()
+//! }
+//!
+//! const LOCK: Operation = Operation {
+//!     name: "lock",
+//!     build: Some(|segment| drop(segment.construct::<ShmMutex<u64>>("counter", ShmMutex::new(7)).unwrap())),
+//!     victim: None,
+//!     child: |scene| {
+//!         let counter = counter(scene);
+//!         region(|| std::mem::forget(counter.lock()))
+//!     },
+//!     arrange: |scene| {
+//!         let counter = scene.segment().find::<ShmMutex<u64>>("counter").unwrap().unwrap();
+//!         Box::new(move |_| match counter.lock_timeout(BOUND) {
+//!             Ok(_) => Effect::Nothing,
+//!             Err(_) => Effect::Whole,
+//!         })
+//!     },
+//! };
+//!
+//! fn stepper() {
+//!     step::serve(&[LOCK]);
+//! }
+//!
+//! step::run(&LOCK, Choice::ALL).assert_good();
+//! ```
+//!
 //! x86-64 only: marks, registers and breakpoints are.
 
 mod child;
