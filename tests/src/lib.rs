@@ -8,6 +8,8 @@
 pub mod placed;
 mod random;
 mod scratch;
+#[cfg(target_arch = "x86_64")]
+pub mod step;
 mod system;
 pub mod types;
 mod watchdog;
