@@ -88,6 +88,10 @@ extern crate self as shmem_core;
 pub mod __private;
 pub mod access;
 mod container;
+#[doc(hidden)]
+#[path = "crash.rs"]
+pub mod __crash;
+use __crash as crash;
 mod error;
 #[cfg(test)]
 mod format_test;

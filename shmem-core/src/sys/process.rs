@@ -1,4 +1,4 @@
-//! `geteuid`, `pthread_atfork`.
+//! `geteuid`, `kill`, `pthread_atfork`.
 //!
 //! This file needs `unsafe`: `pthread_atfork` takes C functions.
 
@@ -7,6 +7,16 @@ use std::io;
 /// The user whose rights this process has.
 pub(crate) fn effective_user() -> u32 {
     rustix::process::geteuid().as_raw()
+}
+
+/// Has the system kill this process, at once and for good.
+#[cfg(shmem_crash)]
+pub(crate) fn die() -> ! {
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    loop {
+        // Where a sibling thread got the signal first, this one goes on for a moment, and must do nothing.
+        std::hint::spin_loop();
+    }
 }
 
 /// Runs `prepare` in the parent before each later `fork`, and then `parent` and `child` each in its process, all
