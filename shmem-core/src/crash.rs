@@ -144,9 +144,9 @@ const fn same(a: &[u8], b: &[u8]) -> bool {
 }
 
 #[cfg(shmem_crash)]
-pub use armed::{arm, lack_unnamed_files};
-#[cfg(shmem_crash)]
 pub(crate) use armed::reached;
+#[cfg(shmem_crash)]
+pub use armed::{arm, lack_unnamed_files};
 
 #[cfg(shmem_crash)]
 mod armed {

@@ -9,6 +9,7 @@ pub mod placed;
 mod random;
 mod scratch;
 mod system;
+pub mod torture;
 pub mod types;
 mod watchdog;
 mod worker;
