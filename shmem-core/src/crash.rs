@@ -1,14 +1,14 @@
 //! Crash points: named places at which a test has its own process killed.
 //!
 //! `crash_point!("area.step")` is nothing, unless the crate is built with `--cfg shmem_crash`. Then the process dies of
-//! SIGKILL there if it was armed for that point: at once, as at the hands of the system, with whatever it holds. The
-//! points change no stored byte. They stand where a death leaves something to be made good (`CRASH` comments), and are
+//! SIGKILL there if it was armed for that point: at once, as at the hands of the system, with whatever it holds. (In unit
+//! tests a thread can be armed, for whatever the test wants to happen.) The points change no stored byte. They stand where a death leaves something to be made good (`CRASH` comments), and are
 //! all listed in [`POINTS`].
 
 /// A place to die at: see the [module](crate::crash).
 macro_rules! crash_point {
     ($name:literal) => {{
-        #[cfg(shmem_crash)]
+        #[cfg(any(test, shmem_crash))]
         $crate::crash::reached(const { $crate::crash::index_of($name) });
     }};
 }
@@ -122,7 +122,7 @@ pub const POINTS: &[&str] = &[
 ];
 
 /// The number of a point; evaluated when the crate is compiled, and an error then if it is not listed.
-#[cfg(shmem_crash)]
+#[cfg(any(test, shmem_crash))]
 pub(crate) const fn index_of(name: &str) -> usize {
     let mut i = 0;
     while i < POINTS.len() {
@@ -134,7 +134,7 @@ pub(crate) const fn index_of(name: &str) -> usize {
     panic!("a crash point that `POINTS` does not list")
 }
 
-#[cfg(shmem_crash)]
+#[cfg(any(test, shmem_crash))]
 const fn same(a: &[u8], b: &[u8]) -> bool {
     let mut i = 0;
     while i < a.len() && i < b.len() && a[i] == b[i] {
@@ -143,8 +143,46 @@ const fn same(a: &[u8], b: &[u8]) -> bool {
     i == a.len() && i == b.len()
 }
 
-#[cfg(shmem_crash)]
-pub(crate) use armed::reached;
+/// A thread has come to a point.
+#[cfg(any(test, shmem_crash))]
+#[inline]
+pub(crate) fn reached(index: usize) {
+    #[cfg(test)]
+    staged::reached(index);
+    #[cfg(shmem_crash)]
+    armed::reached(index);
+}
+
+#[cfg(test)]
+pub(crate) use staged::arm_thread;
+
+/// One thread's own armed point.
+#[cfg(test)]
+mod staged {
+    use super::POINTS;
+    use std::cell::Cell;
+
+    type Armed = (usize, u64, Box<dyn FnOnce()>);
+
+    thread_local! {
+        static ARMED: Cell<Option<Armed>> = const { Cell::new(None) };
+    }
+
+    /// Has this thread do something when it comes to the point `name` for the `nth` time from now.
+    pub(crate) fn arm_thread(name: &str, nth: u64, act: impl FnOnce() + 'static) {
+        let index = POINTS.iter().position(|point| *point == name).expect("a crash point");
+        ARMED.set(Some((index, nth.max(1), Box::new(act))));
+    }
+
+    pub(super) fn reached(index: usize) {
+        // Not while the thread is exiting.
+        let Some((at, left, act)) = ARMED.try_with(Cell::take).ok().flatten() else { return };
+        match (at == index, left) {
+            (true, 1) => act(),
+            (here, left) => ARMED.set(Some((at, left - u64::from(here), act))),
+        }
+    }
+}
 #[cfg(shmem_crash)]
 pub use armed::{arm, lack_unnamed_files};
 
@@ -178,7 +216,7 @@ mod armed {
     }
 
     #[inline]
-    pub(crate) fn reached(index: usize) {
+    pub(super) fn reached(index: usize) {
         if ARMED.load(Ordering::Relaxed) == index + 1 && LEFT.fetch_sub(1, Ordering::Relaxed) == 1 {
             process::die();
         }

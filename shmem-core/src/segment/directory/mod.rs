@@ -1143,13 +1143,17 @@ impl Directory {
             if phase == Phase::Free {
                 continue;
             }
+            let before = found.len();
             let mut wrong = |what| found.push(Corrupt { at, what });
             if ObjectKind::from_code(entry.kind.load(Ordering::Relaxed)).is_none() {
                 wrong("an object's kind is none");
             }
-            match self.name_bytes(entry).and_then(|name| std::str::from_utf8(name).ok()) {
-                None => wrong("an object's name is nowhere or not UTF-8"),
-                Some(name) => {
+            // The lock keeps the names of what can be found; those of others go without it, with their objects.
+            let name = || self.name_bytes(entry).and_then(|name| std::str::from_utf8(name).ok());
+            match state.is_indexed().then(name) {
+                None => {}
+                Some(None) => wrong("an object's name is nowhere or not UTF-8"),
+                Some(Some(name)) => {
                     let kind = ObjectKind::from_code(entry.kind.load(Ordering::Relaxed));
                     let hash = kind.map(|kind| Key { kind, name }.hash(self.context.hash_seed()));
                     if hash.is_some_and(|hash| hash != entry.hash.load(Ordering::Relaxed)) {
@@ -1186,6 +1190,10 @@ impl Directory {
             let indexed = self.table().and_then(|t| self.probe(t, hash, |n| (n == number).then_some(())));
             if state.is_there() && named && indexed.is_none() {
                 wrong("a live object is not in the index");
+            }
+            // It went meanwhile: what was read may be another's.
+            if entry.state() != state {
+                found.truncate(before);
             }
         }
         found

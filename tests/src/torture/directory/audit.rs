@@ -3,7 +3,7 @@
 use super::super::{Desk, Scene};
 use super::types::{Half, lone, v1, v2};
 use super::worker::Worker;
-use super::{LONE, PAIRS, PLACES, SLICES, counts, place_of};
+use super::{ANONYMOUS, LONE, PAIRS, PLACES, counts, place_of};
 use shmem_core::ObjectKind;
 
 /// Recovers, and compares with the ledger; `last`: and then takes everything down.
@@ -30,20 +30,20 @@ pub(in super::super) fn audit(scene: &Scene, thread: usize, desk: Desk, last: bo
     }
     held_by_nobody(scene, &worker, desk);
     let there: [Option<u64>; PLACES] =
-        std::array::from_fn(|place| if place < PAIRS + SLICES + 1 { worker.at(place) } else { None });
+        std::array::from_fn(|place| if place < ANONYMOUS { worker.at(place) } else { None });
     let now = there.iter().flatten().count();
     if segment.object_count() != now {
         scene.corrupt(format!("{} objects are counted, {now} can be found", segment.object_count()));
     }
     scene.count(counts::EXACT, worker.book.balance(scene, &there));
-    scene.count(counts::PLACES, (PAIRS + SLICES + 1) as u64);
+    scene.count(counts::PLACES, ANONYMOUS as u64);
     worker.book.close(scene, &there);
     // No reservation was left: each name can be given to something.
     let mut random = scene.random(1);
     let turns = if last { (0..=LONE).collect() } else { vec![random.below(PAIRS as u64) as usize] };
     turns.into_iter().for_each(|place| worker.turn(place));
     let there: [Option<u64>; PLACES] =
-        std::array::from_fn(|place| if place < PAIRS + SLICES + 1 { worker.at(place) } else { None });
+        std::array::from_fn(|place| if place < ANONYMOUS { worker.at(place) } else { None });
     worker.book.balance(scene, &there);
     worker.book.close(scene, &there);
     desk.doing("check", 1);

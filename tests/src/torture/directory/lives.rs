@@ -17,7 +17,7 @@
 //! removals that are known, and those that are not, must be the difference between what is there and what was.
 
 use super::super::{Ledger, Scene};
-use super::PLACES;
+use super::{ANONYMOUS, PLACES};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 /// See the [module](self).
@@ -124,7 +124,7 @@ impl Book {
             }
         }
         let mut exact = 0;
-        for (place, (least, most)) in built.into_iter().enumerate() {
+        for (place, (least, most)) in built.into_iter().enumerate().take(ANONYMOUS) {
             let word = |at: usize| self.words[at + place].load(SeqCst);
             let perhaps = word(BEGUN) - word(ENDED);
             exact += u64::from(least == most && perhaps == 0);

@@ -108,10 +108,11 @@ macro_rules! twofold {
             #[repr(C)]
             #[shm(drop, version = $version)]
             pub(in super::super) struct $name {
-                left: u64,
-                $($more: u64,)*
-                text: ShmString,
-                right: u64,
+                // All public: versions of a type whose fields are not are told apart by their module, too.
+                pub left: u64,
+                $(pub $more: u64,)*
+                pub text: ShmString,
+                pub right: u64,
             }
 
             impl ShmDrop for $name {

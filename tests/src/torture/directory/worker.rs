@@ -291,12 +291,18 @@ impl<'s> Worker<'s> {
 
     /// Compares an object, pinned, with the book.
     fn judge(&mut self, place: usize, floor: u64, halves: Halves) -> u64 {
+        let marks = self.book.mark(halves.left, mark::KNOWN);
+        self.judge_marked(place, floor, halves, marks)
+    }
+
+    /// Compares an object with the marks that the book had while it was pinned.
+    fn judge_marked(&mut self, place: usize, floor: u64, halves: Halves, marks: Option<u64>) -> u64 {
         let serial = halves.left;
         let agree = halves.agree() && !self.scene.sabotages("half", &mut self.random, 2000);
         if !agree {
             self.scene.corrupt(format!("place {place} holds {halves:?}"));
         }
-        match self.book.mark(serial, mark::KNOWN) {
+        match marks {
             None => self.scene.corrupt(format!("place {place} holds life {serial}, which there is none")),
             Some(marks) => {
                 if Book::place(marks) != place {
@@ -365,13 +371,13 @@ impl<'s> Worker<'s> {
         let old = Cell::new(None);
         let migrated = quietly(|| {
             self.segment.migrate_with::<Old, New>(&name(place), |from, slot| {
-                old.set(Some(from.halves()));
+                let halves = from.halves();
+                old.set(Some((halves, self.book.mark(halves.left, mark::KNOWN))));
                 slot.fill(New::born(&birth))
             })
         });
-        if let Some(halves) = old.take() {
-            // It was there and nobody else's until now; and it is again, if this failed.
-            self.judge(place, floor, halves);
+        if let Some((halves, marks)) = old.take() {
+            self.judge_marked(place, floor, halves, marks);
         }
         let ran = birth.serial.get() != 0;
         let allowed = |e: &Error| match e {
