@@ -132,11 +132,10 @@ impl<'s> Worker<'s> {
         self.scene.count(OPENED, 1);
         let (scene, desk) = (self.scene, self.desk);
         desk.doing("look into the segment", i as u64);
-        if self.random.below(4000) == 0 {
-            scene.count(SELF_KILLED, 1);
+        if scene.dies(&mut self.random, 4000, SELF_KILLED) {
             die();
         }
-        let (serial, dies) = (scene.serial(), self.random.below(4000) == 0);
+        let (serial, dies) = (scene.serial(), scene.dies(&mut self.random, 4000, SELF_KILLED));
         let one = segment.find_or_construct_slice::<u64, _>("one", WORDS, |word| {
             if dies && word == WORDS / 2 {
                 die();

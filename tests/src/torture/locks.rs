@@ -267,8 +267,7 @@ impl Worker<'_> {
 
     /// One time in `odds`, the end of this process.
     fn chance(&mut self, odds: u64) {
-        if self.random.below(odds) == 0 {
-            self.scene.count(SELF_KILLED, 1);
+        if self.scene.dies(&mut self.random, odds, SELF_KILLED) {
             die();
         }
     }

@@ -54,6 +54,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.took.as_secs_f64();
         writeln!(f, "torture {}: {seconds:.1} s, --seed {}", self.suite, self.seed)?;
+        writeln!(f, "pid {}", std::process::id())?;
         let common = [
             ("rounds", self.rounds),
             ("operations", self.operations),

@@ -78,7 +78,8 @@ pub struct Runner {
     ledger: Ledger,
     base: String,
     lives: u64,
-    started: u64,
+    /// How often each worker was started: its choices are those of its seed, worker and start.
+    started: [u64; DESKS / THREADS],
     rounds: u64,
     begun: Instant,
     shown: u64,
@@ -102,7 +103,7 @@ impl Runner {
             ledger: Ledger::new()?,
             base: String::new(),
             lives: 0,
-            started: 0,
+            started: [0; DESKS / THREADS],
             rounds: 0,
             begun: Instant::now(),
             shown: 0,
@@ -117,7 +118,9 @@ impl Runner {
 
     /// Whether the time is not up, and nobody has interrupted.
     pub fn goes_on(&self) -> bool {
-        self.begun.elapsed() < self.options.limit && !self.is_interrupted()
+        // One that is to fail has done so with the first finding.
+        let shown = !self.options.sabotage.is_empty() && self.found() > 0;
+        self.begun.elapsed() < self.options.limit && !shown && !self.is_interrupted()
     }
 
     /// Whether somebody wants the run to end.
@@ -249,11 +252,13 @@ impl Runner {
 
     /// Starts a process.
     fn spawn(&mut self, role: Role, worker: usize, orders: &str, last: bool) {
-        self.started += 1;
+        let start = &mut self.started[worker];
+        *start += 1;
+        let choices = *start << 8 | worker as u64;
         let scene = Scene {
             ledger: self.ledger,
             worker,
-            seed: Random::new(self.options.seed ^ self.started.rotate_left(32)).word(),
+            seed: Random::new(self.options.seed ^ choices.rotate_left(32)).word(),
             base: self.base.clone(),
             sabotage: self.options.sabotage.clone(),
             last,

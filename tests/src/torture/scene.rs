@@ -98,9 +98,19 @@ impl Scene {
         self.ledger.at(word::SERIAL).fetch_add(1, SeqCst) + 1
     }
 
-    /// Raises one of the suite's own counts.
+    /// Raises one of the suite's own counts. (A worker with orders works for another suite, and counts nothing.)
     pub fn count(&self, i: usize, by: u64) {
-        self.ledger.count(i).fetch_add(by, SeqCst);
+        if self.orders.is_empty() {
+            self.ledger.count(i).fetch_add(by, SeqCst);
+        }
+    }
+
+    /// Whether this worker is to kill itself, one time in `odds`; `count` is where that is counted. Never one with orders:
+    /// those say where it dies.
+    pub fn dies(&self, random: &mut Random, odds: u64, count: usize) -> bool {
+        let dies = random.below(odds) == 0 && self.orders.is_empty();
+        self.count(count, dies.into());
+        dies
     }
 
     /// Something is not as it must be.

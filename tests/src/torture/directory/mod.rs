@@ -6,6 +6,7 @@
 
 mod audit;
 mod lives;
+mod operations;
 mod types;
 mod worker;
 
