@@ -117,7 +117,7 @@ impl Points {
                 if deaths > 0 {
                     runner.audit_with(&orders(point, "", 0), true);
                 }
-                if runner.found() != before || !runner.begin_life() {
+                if runner.found() != before || !runner.begin_life(&orders(point, "", 0)) {
                     return;
                 }
             }
@@ -201,7 +201,9 @@ impl Suite for Points {
     }
 
     fn prepare(&self, scene: &Scene) {
-        directory::prepare(scene);
+        if let Act::Names(_) = stage(scene) {
+            directory::prepare(scene);
+        }
     }
 
     fn work(&self, scene: &Scene) {

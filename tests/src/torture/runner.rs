@@ -148,13 +148,13 @@ impl Runner {
 
     // ---- lives and rounds ----------------------------------------------------------------------------
 
-    /// Begins a life: other names, an empty ledger.
-    pub fn begin_life(&mut self) -> bool {
+    /// Begins a life: other names, an empty ledger. Whether it could be prepared.
+    pub fn begin_life(&mut self, orders: &str) -> bool {
         self.end_life();
         self.lives += 1;
         self.base = format!("shmem-torture-{}-{}-{}", self.suite.name(), std::process::id(), self.lives);
         self.ledger.clear_suite().expect("the runner's own file");
-        self.spawn(Role::Prepare, AUDITOR, "", false);
+        self.spawn(Role::Prepare, AUDITOR, orders, false);
         self.wait_for(AUDITOR) == Ended::Well
     }
 
@@ -171,7 +171,7 @@ impl Runner {
     pub fn rounds(&mut self) {
         while self.goes_on() {
             let before = self.found();
-            if !self.begin_life() {
+            if !self.begin_life("") {
                 continue;
             }
             let rounds = 1 + self.random.below(ROUNDS);
