@@ -110,7 +110,7 @@ impl Worker<'_> {
         let Some(built) = built else { return };
         let ran = serial != 0;
         let allowed = |e: &Error| match e {
-            Error::Init(_) => ran && fate == Fate::Fails || !ran,
+            Error::Init(_) => !ran || fate == Fate::Fails,
             e => {
                 other_version(e)
                     || exclusive && is_name_error(e, |e| matches!(e, NameError::AlreadyExists { .. }))
@@ -153,7 +153,7 @@ impl Worker<'_> {
         }
         let ran = birth.serial.get() != 0;
         let allowed = |e: &Error| match e {
-            Error::Init(_) => ran && fate == Fate::Fails || !ran,
+            Error::Init(_) => !ran || fate == Fate::Fails,
             e => is_name_error(e, |e| matches!(e, NameError::NotFound { .. } | NameError::InUse { .. })),
         };
         let Some(migrated) = migrated else { return };
@@ -230,7 +230,7 @@ impl Worker<'_> {
             }
         };
         let allowed = |e: &Error| match e {
-            Error::Init(_) => ran() && fate == Fate::Fails || !ran(),
+            Error::Init(_) => !ran() || fate == Fate::Fails,
             e => is_name_error(e, |e| match e {
                 NameError::AlreadyExists { .. } => what == 2,
                 NameError::CountMismatch { .. } => what == 3,
