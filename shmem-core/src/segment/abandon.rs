@@ -109,6 +109,22 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_is_at_any_more_is_damage() {
+        let s = segment();
+        let object = s.construct_anonymous::<u64>(7).unwrap();
+        let number = object.root().number();
+        killed_at(&s, "reap.freeing", 1, |s| drop(s.construct_anonymous::<u64>(8)));
+        // The dead one's record is still there, and with it what undoes its work.
+        sound(&s);
+        assert_eq!(s.recover(), 1);
+        sound(&s);
+        crate::segment::directory::test_support::freed_by(&s.inner.directory, number, 200);
+        let found: Vec<_> = s.check().into_iter().map(|found| found.what).collect();
+        assert!(found.contains(&"an object is being constructed or freed by nobody"), "{found:?}");
+        std::mem::forget(object);
+    }
+
+    #[test]
     fn the_steps_of_constructing_and_destroying() {
         const POINTS: &[&str] = &[
             "lock.taken",

@@ -1164,10 +1164,19 @@ impl Directory {
             if phase == Phase::Converting && state.agent().is_none() {
                 wrong("an object is being converted by nobody");
             }
+            // An agent ends what it does before it goes; a dead one's record stays until that was undone.
+            if matches!(phase, Phase::Reserved | Phase::Freeing) && self.is_nobodys(state) {
+                wrong("an object is being constructed or freed by nobody");
+            }
             if phase == Phase::Live && entry.supersedes.load(Ordering::Relaxed) != 0 {
                 wrong("a live object has yet to supersede another");
             }
+            // It went meanwhile: what was read may be another's.
+            let went = || entry.state() != state;
             if !matches!(phase, Phase::Live | Phase::Unlinked | Phase::Orphan | Phase::Converting) {
+                if went() {
+                    found.truncate(before);
+                }
                 continue;
             }
             let object = entry.object.load(Ordering::Relaxed);
@@ -1191,8 +1200,7 @@ impl Directory {
             if state.is_there() && named && indexed.is_none() {
                 wrong("a live object is not in the index");
             }
-            // It went meanwhile: what was read may be another's.
-            if entry.state() != state {
+            if went() {
                 found.truncate(before);
             }
         }
@@ -1348,6 +1356,12 @@ pub(super) mod test_support {
         let entry = directory.entry(number).unwrap();
         let live = entry.state();
         entry.settle(agent.map_or(live.to(Phase::Converting), |agent| live.by(Phase::Converting, agent)));
+    }
+
+    /// Damages an entry: its object is being freed by the process with the record `agent`.
+    pub(crate) fn freed_by(directory: &Directory, number: u32, agent: u32) {
+        let entry = directory.entry(number).unwrap();
+        entry.settle(entry.state().by(Phase::Freeing, agent));
     }
 
     /// Whether readers are sent to the lock.
