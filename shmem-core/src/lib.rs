@@ -84,10 +84,14 @@
 extern crate self as shmem_core;
 
 #[doc(hidden)]
+#[path = "crash.rs"]
+pub mod __crash;
+#[doc(hidden)]
 #[path = "derive_support/mod.rs"]
 pub mod __private;
 pub mod access;
 mod container;
+use __crash as crash;
 mod error;
 #[cfg(test)]
 mod format_test;

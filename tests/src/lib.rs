@@ -11,6 +11,7 @@ mod scratch;
 #[cfg(target_arch = "x86_64")]
 pub mod step;
 mod system;
+pub mod torture;
 pub mod types;
 mod watchdog;
 mod worker;

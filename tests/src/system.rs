@@ -1,4 +1,4 @@
-//! `fork`, `kill`, `prctl`, `alarm`, `setrlimit`, `unshare`, `mount`, `mkfifo`, `chown`.
+//! `fork`, `kill`, `signal`, `prctl`, `alarm`, `setrlimit`, `unshare`, `mount`, `mkfifo`, `chown`.
 //!
 //! This file needs `unsafe`: it calls the C library.
 
@@ -28,6 +28,12 @@ pub fn is_root() -> bool {
 pub fn signal(pid: u32, signal: libc::c_int) {
     // SAFETY: no preconditions.
     unsafe { libc::kill(pid as libc::pid_t, signal) };
+}
+
+/// Has `handler`, which may do only what a signal handler may, called for a signal.
+pub(crate) fn handle(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) {
+    // SAFETY: the handler is for ever, and takes what signal handlers take.
+    unsafe { libc::signal(signal, handler as *const () as libc::sighandler_t) };
 }
 
 /// Has this process die with the thread that started it, and in any case within `seconds`.

@@ -6,6 +6,7 @@
 
 use super::place::Place;
 use super::storage::lock_byte;
+use crate::crash::crash_point;
 use crate::error::OpenError;
 use crate::sys::{Errno, file, lock};
 use std::borrow::Cow;
@@ -50,7 +51,10 @@ impl Draft {
                 let unnamed =
                     if named { Err(Errno::OPNOTSUPP) } else { file::create_unnamed(directory(&path)) };
                 match unnamed {
-                    Ok(fd) => (Hidden::Unnamed, fd),
+                    Ok(fd) => {
+                        crash_point!("draft.unnamed");
+                        (Hidden::Unnamed, fd)
+                    }
                     // EISDIR and ENOENT are what kernels and file systems say that do not know O_TMPFILE.
                     Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT | Errno::NOSYS) => {
                         let (at, fd) = create_temporary(&path).map_err(failed)?;
@@ -62,6 +66,7 @@ impl Draft {
         };
         let draft = Draft { hidden };
         file::set_mode(&fd, mode).map_err(failed)?;
+        crash_point!("draft.mode");
         Ok((draft, fd))
     }
 
@@ -79,9 +84,14 @@ impl Draft {
         // CRASH publish: between the two steps of `rename_new` on an old file system the file has both names, and
         // the next creator removes the temporary one.
         published.map_err(|e| Unpublished::Failed(place.error("publish", e)))?;
+        if let Hidden::Unnamed = self.hidden {
+            crash_point!("publish.linked");
+        }
         if let Hidden::Temporary(_) = std::mem::replace(&mut self.hidden, Hidden::Memory) {
+            crash_point!("publish.renamed");
             // A lock that stayed would only keep a left-over second name from being removed.
             let _ = lock::unlock(fd, lock_byte::CREATOR);
+            crash_point!("publish.unlocked");
         }
         Ok(())
     }
@@ -122,6 +132,7 @@ fn create_temporary(path: &Path) -> Result<(PathBuf, OwnedFd), Errno> {
             Err(Errno::EXIST) => continue,
             other => other?,
         };
+        crash_point!("draft.temporary");
         // Before the byte is ours another creator may take the file for a dead one's and remove it; afterwards
         // nobody does.
         let errno = |e: std::io::Error| Errno::from_io_error(&e).unwrap_or(Errno::IO);
@@ -133,6 +144,7 @@ fn create_temporary(path: &Path) -> Result<(PathBuf, OwnedFd), Errno> {
             }
         };
         if ours {
+            crash_point!("draft.locked");
             return Ok((at, fd));
         }
     }
@@ -153,7 +165,9 @@ fn remove_stale(directory: &Path, prefix: &OsStr) {
         if file::status(&fd).is_ok_and(|s| s.special().is_none())
             && matches!(lock::try_exclusive(&fd, lock_byte::CREATOR), Ok(true))
         {
+            crash_point!("stale.found");
             let _ = file::unlink(&path);
+            crash_point!("stale.removed");
         }
     }
 }

@@ -10,6 +10,7 @@ use super::superblock::{
     DESCRIPTOR_BYTES, FixedHeader, MAGIC, MAX_RESERVED, MIN_CAPACITY, OS_PAGE, READY, STATE_AT, State,
     bitmap_bytes,
 };
+use crate::crash::crash_point;
 use crate::error::{AllocError, Corrupt, OpenError};
 use crate::primitive::Ordering;
 use crate::sys::{Errno, file, memory, process};
@@ -134,7 +135,9 @@ impl MappedFile {
             commit(table(header.bitmaps_at, pages * bitmap_bytes(header.heap_page_shift)))?;
             commit(header.data_at..header.data_at + capacity)?;
         }
+        crash_point!("create.committed");
         let mut file = Self::map(place.clone(), storage, header, true)?;
+        crash_point!("create.mapped");
         if let Place::File(_) = place {
             // Else the first touch of each page would read, and zero, megabytes of holes around it.
             // SAFETY: mapped just now.
@@ -144,9 +147,12 @@ impl MappedFile {
         // SAFETY: the page is committed and nobody else knows the file.
         unsafe { ptr::copy_nonoverlapping(ptr::from_ref(&header), file.base.as_ptr().cast(), 1) };
         file.state().capacity.store(capacity, Ordering::Relaxed);
+        crash_point!("create.header");
         build(&file)?;
+        crash_point!("create.formatted");
         // SYNC ready: Release, so that whoever sees READY sees a whole segment; pairs with the load in `check_state`.
         file.state().ready.store(READY, Ordering::Release);
+        crash_point!("create.ready");
         Ok(file)
     }
 

@@ -338,6 +338,12 @@ impl Participants {
         index < self.header.processes && self.record(index).state.load(Ordering::Acquire) == ATTACHED
     }
 
+    /// Lets go of what keeps this process alive for others.
+    #[cfg(test)]
+    pub(crate) fn abandon(&self) {
+        drop(self.changing().take());
+    }
+
     /// Gives this process's record back, when the mapping goes away: nothing of it can be in use any more.
     ///
     /// Pins and reservations are given back by now: their handles keep the mapping. Locks may not be (their guards were

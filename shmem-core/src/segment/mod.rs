@@ -1,5 +1,7 @@
 //! [`Segment`]: memory that several processes share, and the typed, named objects in it.
 
+#[cfg(test)]
+mod abandon;
 mod builder;
 mod directory;
 mod fork;

@@ -2,6 +2,7 @@
 //! `pwrite64`, `lseek`, `fallocate`, `ftruncate`, `fcntl(F_ADD_SEALS)`, `prlimit64`.
 
 use super::Errno;
+use crate::crash::crash_point;
 use rustix::fs::{AtFlags, CWD, FallocateFlags, FileType, MemfdFlags, Mode, OFlags, SealFlags, SeekFrom};
 use std::ffi::{CStr, OsStr};
 use std::io::Write;
@@ -11,7 +12,7 @@ use std::path::Path;
 type Result<T> = std::result::Result<T, Errno>;
 
 /// Switches by which a test makes this thread's file system lack a feature.
-#[cfg(test)]
+#[cfg(any(test, shmem_crash))]
 pub(crate) mod lacking {
     use std::cell::Cell;
     thread_local! {
@@ -19,6 +20,9 @@ pub(crate) mod lacking {
         pub(crate) static UNNAMED_FILES: Cell<bool> = const { Cell::new(false) };
         /// `renameat2` fails with `EINVAL`.
         pub(crate) static RENAME_NOREPLACE: Cell<bool> = const { Cell::new(false) };
+    }
+    #[cfg(test)]
+    thread_local! {
         /// `fallocate` fails with `EOPNOTSUPP`.
         pub(crate) static FALLOCATE: Cell<bool> = const { Cell::new(false) };
         /// `SEEK_DATA` and `SEEK_HOLE` see no holes.
@@ -111,7 +115,7 @@ pub(crate) fn create_new(path: &Path) -> Result<OwnedFd> {
 
 /// Creates a file without a name on the file system of `directory`, to be given one by [`link_unnamed`].
 pub(crate) fn create_unnamed(directory: &Path) -> Result<OwnedFd> {
-    #[cfg(test)]
+    #[cfg(any(test, shmem_crash))]
     if lacking::UNNAMED_FILES.get() {
         return Err(Errno::OPNOTSUPP);
     }
@@ -162,9 +166,9 @@ pub(crate) fn link_unnamed(fd: impl AsFd, path: &Path) -> Result<()> {
 
 /// Renames `from` to `to`, unless something stands there.
 pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<()> {
-    #[cfg(test)]
+    #[cfg(any(test, shmem_crash))]
     let unsupported = lacking::RENAME_NOREPLACE.get();
-    #[cfg(not(test))]
+    #[cfg(not(any(test, shmem_crash)))]
     let unsupported = false;
     let renamed = match unsupported {
         true => Err(Errno::INVAL),
@@ -173,6 +177,7 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<()> {
     match renamed {
         Err(Errno::INVAL | Errno::NOSYS) => {
             rustix::fs::link(from, to)?;
+            crash_point!("publish.second-name");
             // What is left if this fails, or is not reached, is a second name of a whole file, to be removed by
             // the next creator.
             let _ = rustix::fs::unlink(from);

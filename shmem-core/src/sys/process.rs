@@ -1,4 +1,4 @@
-//! `geteuid`, `gettid`, `pthread_atfork`; what `/proc` tells of processes.
+//! `geteuid`, `gettid`, `kill`, `pthread_atfork`; what `/proc` tells of processes.
 //!
 //! This file needs `unsafe`: `pthread_atfork` takes C functions.
 
@@ -85,6 +85,16 @@ fn threads_without_memory(pid: u32) -> Option<BTreeSet<u32>> {
 /// The user whose rights this process has.
 pub(crate) fn effective_user() -> u32 {
     rustix::process::geteuid().as_raw()
+}
+
+/// Has the system kill this process, at once and for good.
+#[cfg(shmem_crash)]
+pub(crate) fn die() -> ! {
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    loop {
+        // Where a sibling thread got the signal first, this one goes on for a moment, and must do nothing.
+        std::hint::spin_loop();
+    }
 }
 
 /// Runs `prepare` in the parent before each later `fork`, and then `parent` and `child` each in its process, all

@@ -10,6 +10,7 @@
 //! This file needs `unsafe`: it reaches tables in mapped memory.
 
 use super::Directory;
+use crate::crash::crash_point;
 use crate::error::{Corrupt, Result};
 use crate::primitive::{AtomicU64, Ordering};
 use std::alloc::Layout;
@@ -109,11 +110,14 @@ impl Directory {
         let at = self.offset_of(block.cast::<u8>());
         // SAFETY: the block's first word.
         unsafe { block.cast::<u64>().write(old.map_or(0, |table| table.at)) };
+        crash_point!("grow.allocated");
         let table = Table { at, log2 };
         self.fill(table);
+        crash_point!("grow.filled");
         // CRASH index: until this store the old table is in force and the new block is unreachable (leaked).
         // SYNC index: Release, pairs with the Acquire in `table`.
         self.header().index.store(table.encode(), Ordering::Release);
+        crash_point!("grow.stored");
         Ok(())
     }
 
@@ -149,6 +153,7 @@ impl Directory {
     pub(super) fn insert(&self, hash: u64, entry: u32) {
         if let Some(table) = self.table() {
             self.insert_into(table, hash, entry);
+            crash_point!("insert.stored");
             self.header().indexed.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -166,6 +171,7 @@ impl Directory {
             }
         }
         let moving = self.moving();
+        crash_point!("remove.moving");
         let mut next = hole;
         for _ in 0..=mask {
             next = (next + 1) & mask;
@@ -180,22 +186,28 @@ impl Directory {
             // It may fill the hole if its home does not lie between the hole and itself.
             if next.wrapping_sub(home) & mask >= next.wrapping_sub(hole) & mask {
                 self.slot_of(table, hole).store(word, Ordering::Release);
+                crash_point!("remove.shifted");
                 hole = next;
             }
         }
         self.slot_of(table, hole).store(0, Ordering::Release);
+        crash_point!("remove.cleared");
         drop(moving);
+        crash_point!("remove.moved");
         self.header().indexed.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Makes the index anew from the entries. Under the directory lock, after its holder died.
     pub(super) fn rebuild(&self) {
         let moving = self.moving();
+        crash_point!("rebuild.moving");
         if let Some(table) = self.table() {
             for i in 0..=table.mask() {
                 self.slot_of(table, i).store(0, Ordering::Relaxed);
             }
+            crash_point!("rebuild.emptied");
             self.fill(table);
+            crash_point!("rebuild.filled");
         }
         drop(moving);
     }

@@ -26,6 +26,7 @@ use super::{
     Directory, Entry, Key, Life, Locked, Phase, Pinned, Reservation, SLICE, Shape, State, drop_elements,
 };
 use crate::access::{Access, MAX_ALIGN};
+use crate::crash::crash_point;
 use crate::error::{NameError, Result};
 use crate::layout::{Fingerprint, ShmSafe};
 use crate::mapping::registry;
@@ -95,23 +96,27 @@ impl Directory {
             Begun::Other(number) => return self.typed::<New>(number, new_key, shape),
             Begun::Marked { old, new } => (old, new),
         };
+        crash_point!("migrate.reserved");
         let count = new.entry.count.load(Ordering::Relaxed) as usize;
         let (first, _) = self.access().allocate_array::<New>(count)?;
         if size_of::<New>() * count != 0 {
             new.entry.object.store(self.offset_of(first), Ordering::Relaxed);
         }
         step(Step::Reserved);
+        crash_point!("migrate.allocated");
         // SAFETY: `begin` found valid `Old`s there, as many as the new entry says, that nobody can pin while marked.
         let elements =
             unsafe { slice::from_raw_parts(self.object_at(old.entry).as_ptr().cast::<Old>(), count) };
         build(elements, first.as_ptr(), Access::new(&self.context))?;
         assert!(new.is_ours(), "shmem: a conversion that forked returned in the child");
         step(Step::Built);
+        crash_point!("migrate.built");
         let number = new.number;
         let lock = self.lock()?;
         let (old_number, old_entry, state) = self.commit(&lock, old, new);
         drop(lock);
         step(Step::Settled);
+        crash_point!("migrate.settled");
         let held = Held(self, number);
         self.reap_if_free(old_number, old_entry, Some((drop_elements::<Old>, state)));
         std::mem::forget(held);
@@ -155,6 +160,7 @@ impl Directory {
             self.check_type::<Old>(entry, key, shape)?;
             if let Some(old) = self.mark(&lock, number, entry, state)? {
                 step(Step::Marked);
+                crash_point!("migrate.marked");
                 let slice = entry.kind.load(Ordering::Relaxed) & SLICE != 0;
                 let count = entry.count.load(Ordering::Relaxed);
                 let shape = if slice { Shape::Slice(Some(count)) } else { Shape::One };
@@ -190,6 +196,7 @@ impl Directory {
             return Ok(None);
         }
         step(Step::Unpinned);
+        crash_point!("migrate.unpinned");
         entry.constructor.store(lock.slot.owner().0, Ordering::Relaxed);
         let marked = state.by(Phase::Converting, process);
         // CRASH mark: recovery of this process takes the mark back.
@@ -218,14 +225,18 @@ impl Directory {
         // Nothing below panics.
         std::mem::forget((old, new));
         let moving = self.moving();
+        crash_point!("migrate.moving");
         // CRASH migrate: until this store the name is the old object's, from it on the new one's; see the module's table.
         new_entry.settle(new_entry.state().to(Phase::Live));
         step(Step::Committed);
+        crash_point!("migrate.committed");
         entry.settle(state.to(Phase::Unlinked));
         step(Step::Unlinked);
+        crash_point!("migrate.unlinked");
         drop(moving);
         self.remove(hash, number);
         step(Step::Removed);
+        crash_point!("migrate.removed");
         new_entry.supersedes.store(0, Ordering::Relaxed);
         self.migrations.fetch_sub(1, Ordering::Release);
         (number, entry, state)
@@ -246,9 +257,12 @@ impl Directory {
                 && life == Life::new(old, state)
             {
                 old_entry.settle(state.to(Phase::Unlinked));
+                crash_point!("finish.unlinked");
                 self.reap_if_free(old, old_entry, None);
+                crash_point!("finish.reaped");
             }
             entry.supersedes.store(0, Ordering::Relaxed);
+            crash_point!("finish.done");
         }
     }
 
@@ -257,9 +271,11 @@ impl Directory {
     pub(super) fn take_mark_back(&self, entry: &Entry, dead: u32) -> bool {
         // Taking the lock over from the dead finishes what was committed.
         let Ok(_lock) = self.lock() else { return false };
+        crash_point!("takeback.locked");
         let state = entry.state();
         if state.is(Phase::Converting) && state.agent() == Some(dead) {
             entry.settle(state.to(Phase::Live));
+            crash_point!("takeback.live");
         }
         true
     }

@@ -23,6 +23,7 @@ use entry::{Entry, INLINE_NAME, Life, Phase, SLICE, State};
 use pins::{LocalPins, Pin};
 
 use crate::access::{Access, Context, MAX_ALIGN};
+use crate::crash::crash_point;
 use crate::error::{Corrupt, Error, NameError, Result};
 use crate::layout::init::{Init, Partial};
 use crate::layout::{
@@ -486,6 +487,7 @@ impl Directory {
         let clean =
             raw.lock_fast(&slot) || raw.lock_slow(&slot, patience, &self.participants)? == Acquired::Clean;
         let locked = Locked { lock: raw, slot, panicking: std::thread::panicking() };
+        crash_point!("lock.taken");
         if !clean {
             self.repair();
             raw.clear_poison();
@@ -495,12 +497,16 @@ impl Directory {
 
     /// Makes good what a dead holder of the lock left. The entries are the truth; everything else follows.
     fn repair(&self) {
+        crash_point!("repair.begun");
         self.finish_migrations();
+        crash_point!("repair.migrated");
         self.rebuild();
+        crash_point!("repair.rebuilt");
         let count = |counts: fn(State) -> bool| {
             (0..self.high()).filter_map(|n| self.entry(n)).filter(|e| counts(e.state())).count() as u32
         };
         self.header().used.store(count(|state| !state.is(Phase::Free)), Ordering::Relaxed);
+        crash_point!("repair.counted");
     }
 
     /// Undoes what a dead process left in the directory: its pins, its reservations, its half-done conversions and
@@ -511,24 +517,36 @@ impl Directory {
             let Some(entry) = self.entry(number) else { continue };
             let (word, bit) = entry.pin_bit(dead);
             word.fetch_and(!bit, Ordering::SeqCst);
+            crash_point!("recover.unpinned");
             let state = entry.state();
             let of_dead = state.agent() == Some(dead);
             match state.phase() {
-                Some(Phase::Reserved) if of_dead => done &= self.roll_back(number, entry),
-                Some(Phase::Converting) if of_dead => done &= self.take_mark_back(entry, dead),
+                Some(Phase::Reserved) if of_dead => {
+                    crash_point!("recover.reservation");
+                    done &= self.roll_back(number, entry);
+                }
+                Some(Phase::Converting) if of_dead => {
+                    crash_point!("recover.conversion");
+                    done &= self.take_mark_back(entry, dead);
+                }
                 // Its drop ran half-way: the object is leaked, never dropped twice.
-                Some(Phase::Freeing) if of_dead => self.release(number, entry),
+                Some(Phase::Freeing) if of_dead => {
+                    crash_point!("recover.release");
+                    self.release(number, entry);
+                }
                 Some(Phase::Live)
                     if entry.kind.load(Ordering::Relaxed) & 0xFF == 3
                         && !entry.is_pinned()
                         && entry.advance(state, state.to(Phase::Unlinked)) =>
                 {
+                    crash_point!("recover.anonymous");
                     self.reap_if_free(number, entry, None);
                 }
                 Some(Phase::Unlinked) => self.reap_if_free(number, entry, None),
                 _ => {}
             }
         }
+        crash_point!("recover.done");
         done
     }
 
@@ -536,11 +554,15 @@ impl Directory {
     /// was dropped by its initialiser, or is leaked if that died. `false` if the directory cannot be locked.
     fn roll_back(&self, number: u32, entry: &Entry) -> bool {
         let Ok(_lock) = self.lock() else { return false };
+        crash_point!("rollback.locked");
         if entry.state().is(Phase::Reserved) {
             // All under the lock: an index made anew meanwhile would have the name again.
             self.remove(entry.hash.load(Ordering::Relaxed), number);
+            crash_point!("rollback.removed");
             self.free_object_block(entry);
+            crash_point!("rollback.freed");
             self.release(number, entry);
+            crash_point!("rollback.released");
         }
         true
     }
@@ -551,15 +573,19 @@ impl Directory {
         // CRASH release: a death between these leaks the name's block.
         if name_at != 0 {
             entry.name_at.store(0, Ordering::Relaxed);
+            crash_point!("release.unnamed");
             let len = (entry.name_len.load(Ordering::Relaxed) as usize).clamp(1, MAX_NAME);
             let block = NonNull::new(self.at(name_at)).expect("not null: an offset into the mapping");
             // SAFETY: allocated for this name with this length; nobody reads an entry that is neither pinned nor named.
             unsafe { self.access().deallocate(block, Layout::from_size_align_unchecked(len, 1)) };
         }
+        crash_point!("release.nameless");
         self.header().free.store(number, Ordering::Relaxed);
+        crash_point!("release.hinted");
         // CRASH release: until this store the entry is its agent's, and recovery comes here again; a death behind it
         // leaves `used` too high, and so an entry unused until the next repair.
         entry.settle(entry.state().to(Phase::Free));
+        crash_point!("release.free");
         self.header().used.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -576,6 +602,7 @@ impl Directory {
         if at == 0 || at >= self.reserved_bytes() {
             return;
         }
+        crash_point!("reap.unnamed");
         if let (Some((layout, _)), Some(block)) = (self.element_layout(entry), NonNull::new(self.at(at))) {
             // SAFETY: the object's block, with its layout; the entry, which was taken by one thread alone, named it.
             unsafe { self.access().deallocate(block, layout) };
@@ -589,7 +616,9 @@ impl Directory {
         // SAFETY: a valid object that nobody can reach any more, of the glue's type: whoever passed the glue held a
         // pin of that type, or compared fingerprints.
         if unsafe { glue(at.as_ptr(), count) } {
+            crash_point!("reap.dropped");
             self.free_object_block(entry);
+            crash_point!("reap.freed");
         }
     }
 
@@ -614,6 +643,7 @@ impl Directory {
             if state.is(Phase::Orphan) && same && self.is_in_block::<T>(entry) {
                 // Counted after, and by one alone.
                 if self.reap(number, entry, state, drop_elements::<T>) {
+                    crash_point!("orphan.swept");
                     self.header().orphans.fetch_sub(1, Ordering::Relaxed);
                 }
             }
@@ -857,17 +887,22 @@ impl Directory {
         };
         let fork_generation = registry::fork_generation();
         let reservation = Reservation { directory: self, number, entry, fork_generation };
+        crash_point!("construct.reserved");
         let count = entry.count.load(Ordering::Relaxed) as usize;
         let (first, _) = self.access().allocate_array::<T>(count)?;
+        crash_point!("construct.allocated");
         if size_of::<T>() * count != 0 {
             entry.object.store(self.offset_of(first), Ordering::Relaxed);
         }
+        crash_point!("construct.named");
         build(first.as_ptr(), Access::new(&self.context))?;
+        crash_point!("construct.built");
         assert!(reservation.is_ours(), "shmem: an initialiser that forked returned in the child");
         std::mem::forget(reservation);
         // CRASH publish: until this store there is no object; a death leaves a reservation to be rolled back, and
         // what the value owns leaked.
         entry.settle(entry.state().to(Phase::Live));
+        crash_point!("construct.live");
         Ok((Pinned { number, at: first.cast(), count }, true))
     }
 
@@ -885,14 +920,18 @@ impl Directory {
         if !anonymous {
             self.reserve_index()?;
         }
+        crash_point!("reserve.index");
         self.store_schema::<T>()?;
+        crash_point!("reserve.schema");
         let number = self.take_entry()?;
+        crash_point!("reserve.entry");
         let entry = self.entry(number).ok_or(Corrupt { at: DIRECTORY_AT, what: "an entry in no block" })?;
         let (slice, count) = match shape {
             Shape::One => (0, 1),
             Shape::Slice(n) => (SLICE, n.unwrap_or(0)),
         };
         self.write_name(entry, key.name)?;
+        crash_point!("reserve.name");
         let relaxed = Ordering::Relaxed;
         entry.kind.store(key.kind.code() | slice, relaxed);
         entry.hash.store(hash, relaxed);
@@ -905,13 +944,17 @@ impl Directory {
         }
         entry.constructor.store(lock.slot.owner().0, relaxed);
         entry.supersedes.store(supersedes.map_or(0, |life| life.0), relaxed);
+        crash_point!("reserve.written");
         // CRASH reserve: until this store the entry is free; after it, recovery of this process frees it again, and
         // the next holder of the lock makes the index anew.
         entry.settle(entry.state().by(Phase::Reserved, process));
+        crash_point!("reserve.reserved");
         self.pin_reserved(number, entry, process);
+        crash_point!("reserve.pinned");
         self.header().used.fetch_add(1, relaxed);
         if !anonymous {
             self.insert(hash, number);
+            crash_point!("reserve.inserted");
         }
         drop(lock);
         Ok((number, entry))
@@ -942,11 +985,14 @@ impl Directory {
             let block = self.access().allocate(layout)?.cast::<u8>();
             // SAFETY: a fresh block of that size.
             unsafe { block.as_ptr().write_bytes(0, bytes) };
+            crash_point!("chunk.allocated");
             // CRASH chunk: a death before this store leaks the block.
             // SYNC chunk: Release, pairs with the Acquire in `entry`.
             at.store(self.offset_of(block), Ordering::Release);
+            crash_point!("chunk.stored");
         }
         header.high.store(high + 1, Ordering::Release);
+        crash_point!("entry.taken");
         Ok(high)
     }
 
@@ -958,11 +1004,13 @@ impl Directory {
             let block = self.access().allocate(layout)?.cast::<u8>();
             at = block.as_ptr();
             name_at = self.offset_of(block);
+            crash_point!("name.allocated");
         }
         // SAFETY: room for the name, in the entry (which is atomics, so it may be written) or in a fresh block; the
         // entry is free and unpinned, so nobody reads it.
         unsafe { at.copy_from_nonoverlapping(name.as_ptr(), name.len()) };
         entry.name_at.store(name_at, Ordering::Relaxed);
+        crash_point!("name.written");
         entry.name_len.store(name.len() as u32, Ordering::Relaxed);
         Ok(())
     }
@@ -995,8 +1043,11 @@ impl Directory {
             // CRASH unlink: from this store the name is gone for every look-up; a death before the index is mended
             // leaves the lock to be taken over, and the index to be rebuilt.
             if entry.advance(state, state.to(Phase::Unlinked)) {
+                crash_point!("unlink.unlinked");
                 self.remove(hash, number);
+                crash_point!("unlink.removed");
                 drop(lock);
+                crash_point!("unlink.unlocked");
                 break (number, entry, state);
             }
         };
@@ -1010,6 +1061,7 @@ impl Directory {
             let state = entry.state();
             if state.is(Phase::Live) {
                 entry.advance(state, state.to(Phase::Unlinked));
+                crash_point!("unlink.anonymous");
             }
         }
     }
@@ -1097,13 +1149,17 @@ impl Directory {
             if phase == Phase::Free {
                 continue;
             }
+            let before = found.len();
             let mut wrong = |what| found.push(Corrupt { at, what });
             if ObjectKind::from_code(entry.kind.load(Ordering::Relaxed)).is_none() {
                 wrong("an object's kind is none");
             }
-            match self.name_bytes(entry).and_then(|name| std::str::from_utf8(name).ok()) {
-                None => wrong("an object's name is nowhere or not UTF-8"),
-                Some(name) => {
+            // The lock keeps the names of what can be found; those of others go without it, with their objects.
+            let name = || self.name_bytes(entry).and_then(|name| std::str::from_utf8(name).ok());
+            match state.is_indexed().then(name) {
+                None => {}
+                Some(None) => wrong("an object's name is nowhere or not UTF-8"),
+                Some(Some(name)) => {
                     let kind = ObjectKind::from_code(entry.kind.load(Ordering::Relaxed));
                     let hash = kind.map(|kind| Key { kind, name }.hash(self.context.hash_seed()));
                     if hash.is_some_and(|hash| hash != entry.hash.load(Ordering::Relaxed)) {
@@ -1114,10 +1170,19 @@ impl Directory {
             if phase == Phase::Converting && state.agent().is_none() {
                 wrong("an object is being converted by nobody");
             }
+            // An agent ends what it does before it goes; a dead one's record stays until that was undone.
+            if matches!(phase, Phase::Reserved | Phase::Freeing) && self.is_nobodys(state) {
+                wrong("an object is being constructed or freed by nobody");
+            }
             if phase == Phase::Live && entry.supersedes.load(Ordering::Relaxed) != 0 {
                 wrong("a live object has yet to supersede another");
             }
+            // It went meanwhile: what was read may be another's.
+            let went = || entry.state() != state;
             if !matches!(phase, Phase::Live | Phase::Unlinked | Phase::Orphan | Phase::Converting) {
+                if went() {
+                    found.truncate(before);
+                }
                 continue;
             }
             let object = entry.object.load(Ordering::Relaxed);
@@ -1140,6 +1205,9 @@ impl Directory {
             let indexed = self.table().and_then(|t| self.probe(t, hash, |n| (n == number).then_some(())));
             if state.is_there() && named && indexed.is_none() {
                 wrong("a live object is not in the index");
+            }
+            if went() {
+                found.truncate(before);
             }
         }
         found
@@ -1294,6 +1362,12 @@ pub(super) mod test_support {
         let entry = directory.entry(number).unwrap();
         let live = entry.state();
         entry.settle(agent.map_or(live.to(Phase::Converting), |agent| live.by(Phase::Converting, agent)));
+    }
+
+    /// Damages an entry: its object is being freed by the process with the record `agent`.
+    pub(crate) fn freed_by(directory: &Directory, number: u32, agent: u32) {
+        let entry = directory.entry(number).unwrap();
+        entry.settle(entry.state().by(Phase::Freeing, agent));
     }
 
     /// Whether readers are sent to the lock.

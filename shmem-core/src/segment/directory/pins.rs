@@ -15,6 +15,7 @@
 
 use super::entry::{Entry, Phase, State};
 use super::{CHUNKS, Directory, DropGlue, place};
+use crate::crash::crash_point;
 use crate::error::Error;
 use crate::primitive::{AtomicBool, AtomicU64, Ordering};
 use std::sync::OnceLock;
@@ -124,6 +125,7 @@ impl Directory {
             let (word, bit) = entry.pin_bit(process);
             // SYNC pin/unlink: SeqCst, see the module.
             word.fetch_or(bit, Ordering::SeqCst);
+            crash_point!("pin.set");
             if wanted() {
                 count.store(1, Ordering::Release);
                 return Pin::Held;
@@ -194,6 +196,7 @@ impl Directory {
                 let (word, bit) = entry.pin_bit(process);
                 // SYNC pin/unlink: SeqCst, see the module.
                 word.fetch_and(!bit, Ordering::SeqCst);
+                crash_point!("pin.cleared");
             }
             count.store(0, Ordering::Release);
             if let (Some(entry), Some(life)) = (entry, life) {
@@ -217,7 +220,10 @@ impl Directory {
             _ => {
                 // Counted before: a death between leaves a hint that is too high, and costs somebody a look.
                 self.header().orphans.fetch_add(1, Ordering::Relaxed);
-                if !entry.advance(state, state.to(Phase::Orphan)) {
+                crash_point!("orphan.counted");
+                if entry.advance(state, state.to(Phase::Orphan)) {
+                    crash_point!("orphan.left");
+                } else {
                     self.header().orphans.fetch_sub(1, Ordering::Relaxed);
                 }
             }
@@ -232,6 +238,7 @@ impl Directory {
         if !entry.advance(state, state.by(Phase::Freeing, process)) {
             return false;
         }
+        crash_point!("reap.freeing");
         /// Frees the entry also if a user's drop panics; the object is then leaked.
         struct Release<'d>(&'d Directory, u32, &'d Entry);
         impl Drop for Release<'_> {

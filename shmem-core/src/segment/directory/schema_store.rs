@@ -3,6 +3,7 @@
 //! This file needs `unsafe`: it reaches records in mapped memory.
 
 use super::Directory;
+use crate::crash::crash_point;
 use crate::error::{Corrupt, Result};
 use crate::layout::{Fingerprint, ShmSafe, StoredType, check_stored, encode_stored, from_halves, halves};
 use crate::primitive::{AtomicU64, Ordering};
@@ -158,9 +159,11 @@ impl Directory {
             let bytes = block.as_ptr().add(size_of::<Head>());
             bytes.copy_from_nonoverlapping(stored.record.as_ptr(), stored.record.len());
         }
+        crash_point!("schema.written");
         // CRASH schema: a death before this store leaks the block.
         // SYNC schema: Release, pairs with the Acquire in `records`.
         self.header().schema.store(self.offset_of(block), Ordering::Release);
+        crash_point!("schema.linked");
         Ok(())
     }
 }
