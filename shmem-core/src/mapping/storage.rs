@@ -90,7 +90,7 @@ impl Storage {
         lock::held_elsewhere(self.own_fd()?, at(index)?)
     }
 
-    /// Maps a part of the file once more, writable, for this process alone. Two system calls and one.
+    /// Maps a part of the file once more, writable, for this process alone. Three system calls.
     ///
     /// # Errors
     /// The system's; somebody closed the segment's descriptor.
