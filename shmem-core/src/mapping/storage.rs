@@ -5,9 +5,10 @@
 use super::commit::Commit;
 use super::held_byte::{HeldByte, LockedByte};
 use crate::error::AllocError;
-use crate::sys::{Errno, file, lock};
+use crate::sys::{Errno, file, lock, memory};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
 
 /// The bytes that are locked, far behind every byte that is stored. FORMAT.md, "File locks".
 pub(crate) mod lock_byte {
@@ -87,6 +88,14 @@ impl Storage {
     /// The system's; somebody closed the segment's descriptor.
     pub(crate) fn byte_is_held(&self, index: u64) -> io::Result<bool> {
         lock::held_elsewhere(self.own_fd()?, at(index)?)
+    }
+
+    /// Maps a part of the file once more, writable, for this process alone. Three system calls.
+    ///
+    /// # Errors
+    /// The system's; somebody closed the segment's descriptor.
+    pub(crate) fn map(&self, offset: u64, len: usize) -> io::Result<NonNull<u8>> {
+        Ok(memory::map_part(self.own_fd()?, offset, len)?)
     }
 
     /// [`allocate`] for file systems that cannot: fills holes with zeros. Nobody uses a hole (its

@@ -6,7 +6,7 @@
 //!
 //! | word | owner | meaning |
 //! |---|---|---|
-//! | 0 | 0 | free |
+//! | any | 0 | free |
 //! | 0 | a slot's life | being claimed |
 //! | the thread's id | a slot's life | linked into the list of that thread, which has (or had) that slot |
 //! | marked | any | the thread has ended: free for whoever claims it |
@@ -102,9 +102,8 @@ impl<'p> Cells<'p> {
     /// Frees the cell of a dead thread, by the life of its slot.
     pub(super) fn free_if_of(self, life: Life) {
         for cell in (0..self.count).filter_map(|index| self.get(index)) {
-            if cell.owner.load(Ordering::Acquire) == life.0 {
-                cell.free();
-            }
+            // Its word is left to whoever claims it: marked, it may be claimed while this looks at it.
+            let _ = cell.owner.compare_exchange(life.0, 0, Ordering::AcqRel, Ordering::Relaxed);
         }
     }
 }
@@ -254,9 +253,10 @@ impl Participants {
         watch: &mut Watch,
     ) -> Waited {
         let cell = self.cell_of(owner).filter(|_| !switches::is_ignored(Witness::Cell));
-        // Set before the cell is slept on, so that the kernel wakes. Without a thread it is not linked yet, or not any more.
+        // Set before the cell is slept on, so that the kernel wakes. Without a thread it is not linked yet, or not any
+        // more; or marked: the kernel takes the thread out.
         let mark = cell.map(|cell| cell.fetch_or(WAITERS, Ordering::SeqCst) | WAITERS);
-        let mark = mark.filter(|mark| mark & THREAD != 0);
+        let mark = mark.filter(|mark| mark & (THREAD | OWNER_DIED) != 0);
         let hinted = mark.is_some_and(|mark| mark & OWNER_DIED != 0);
         let hinted = hinted || watch.owner == owner.0 && watch.hinted_at_ns.is_some();
         let look_at = watch.look_at(owner, hinted, futex::now_ns());
@@ -308,4 +308,65 @@ impl Participants {
 #[cfg(test)]
 pub(crate) fn cell_layout() -> crate::format_test::StoredLayout {
     crate::format_test::stored_layout!(Cell { entry, owner, _reserved })
+}
+
+#[cfg(test)]
+pub(super) mod test_support {
+    use super::*;
+
+    impl Cells<'_> {
+        /// Leaves a cell as the kernel does that of a thread which has ended.
+        pub(crate) fn mark(self, index: u32, life: Life) {
+            let cell = self.get(index).unwrap();
+            cell.owner.store(life.0, Ordering::Relaxed);
+            cell.word().store(OWNER_DIED, Ordering::Relaxed);
+        }
+    }
+
+    impl Watch {
+        /// Whether something hinted at a death.
+        pub(crate) fn is_hinted(&self) -> bool {
+            self.hinted_at_ns.is_some()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    #[test]
+    fn a_cell_that_was_claimed_meanwhile_is_not_freed() {
+        // SAFETY: zeroes are a cell.
+        let cell: &Cell = Box::leak(Box::new(unsafe { std::mem::zeroed() }));
+        // SAFETY: one cell, for as long as the program runs.
+        let table = || unsafe { Cells::new(NonNull::from(cell).cast(), 1) };
+        let (dead, living) = (Life(7 << 16 | 1), Life(9 << 16 | 1));
+        let (begin, end) = (Barrier::new(2), Barrier::new(2));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..5000 {
+                    begin.wait();
+                    table().free_if_of(dead);
+                    end.wait();
+                }
+            });
+            for round in 0..5000 {
+                cell.word().store(OWNER_DIED, Ordering::SeqCst);
+                cell.owner.store(dead.0, Ordering::SeqCst);
+                begin.wait();
+                for _ in 0..round % 64 {
+                    std::hint::spin_loop();
+                }
+                while !cell.claim(living) {}
+                cell.word().store(77, Ordering::SeqCst);
+                end.wait();
+                let found = (cell.owner.load(Ordering::SeqCst), cell.word().load(Ordering::SeqCst));
+                assert_eq!(found, (living.0, 77), "it is linked into a living thread's list by now");
+            }
+        });
+        // SAFETY: leaked above; nobody refers to it any more.
+        drop(unsafe { Box::from_raw(std::ptr::from_ref(cell).cast_mut()) });
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::process::{ATTACHED, Participants, Record};
 use super::switches::{self, Witness};
+use crate::mapping::registry;
 use crate::primitive::Ordering;
 use crate::sys::process::{self, Identity};
 use std::sync::Mutex;
@@ -55,12 +56,13 @@ fn threads_have_left(record: &Record) -> bool {
 
 /// This process's identity, asked for once.
 pub(super) fn own_identity() -> Option<Identity> {
-    static OWN: Mutex<Option<Identity>> = Mutex::new(None);
-    let pid = std::process::id();
+    static OWN: Mutex<Option<(u64, Identity)>> = Mutex::new(None);
+    // Not the process id: the child of a fork may have its parent's, in a namespace of its own.
+    let generation = registry::fork_generation();
     // Not waited for: in the child of a fork another thread may have held it.
     let Ok(mut own) = OWN.try_lock() else { return process::identity() };
-    if own.is_none_or(|own| own.pid != pid) {
-        *own = process::identity();
+    if own.is_none_or(|(of, _)| of != generation) {
+        *own = process::identity().map(|identity| (generation, identity));
     }
-    *own
+    own.map(|(_, identity)| identity)
 }

@@ -142,6 +142,11 @@ impl Participants {
         self.header.processes
     }
 
+    /// How much of the file is mapped, however long it may be by now.
+    pub(super) fn reserved_bytes(&self) -> u64 {
+        self.header.end
+    }
+
     pub(super) fn record(&self, index: u32) -> &Record {
         assert!(index < self.header.processes);
         // SAFETY: in bounds of the table, which `new` was promised.

@@ -185,7 +185,8 @@ impl Participants {
         let (at, kind) = note.lock()?;
         let kind = self.lock_kinds().get(kind)?;
         let offset = self.offset_of(at);
-        let inside = offset.checked_add(8).is_some_and(|end| end <= file_len) && offset.is_multiple_of(4);
+        let end = file_len.min(self.reserved_bytes());
+        let inside = offset.checked_add(8).is_some_and(|behind| behind <= end) && offset.is_multiple_of(4);
         inside.then(|| (self.at(offset).cast_const(), *kind))
     }
 }

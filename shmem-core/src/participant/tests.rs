@@ -1,5 +1,6 @@
 //! Participants of a table in memory of their own, whose witnesses the tests invent.
 
+use super::cell::{Waited, Watch};
 use super::process::{ATTACHED, Participants, SegmentFile};
 use super::recovery::{LockKind, Recovered};
 use super::slot::{NOTES, Owner, SlotHandle};
@@ -297,4 +298,18 @@ fn generations_come_round_and_hurt_nobody() {
     slot.set_generation(u32::MAX);
     table.slot(0, 1).slot().give_back();
     assert_eq!(table.slot(0, 1).owner().0, 1);
+}
+
+#[test]
+fn who_comes_after_a_thread_s_end_is_told_of_it() {
+    let table = table();
+    table.dead();
+    table.bytes.lock().unwrap().insert(1);
+    let slot = table.slot(0, 1);
+    let (slot, owner) = (slot.slot(), slot.owner());
+    slot.cell.store(1, Ordering::Relaxed);
+    table.participants.cells().mark(0, slot.life(0));
+    let mut watch = Watch::default();
+    let waited = table.participants.wait_for(&table.locks[0], 0, owner, None, &mut watch);
+    assert!(waited == Waited::Look && watch.is_hinted());
 }

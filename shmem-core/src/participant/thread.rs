@@ -22,7 +22,7 @@ struct Attachment {
     fork_generation: u64,
     handle: SlotHandle,
     /// Unlinked by this thread, whatever becomes of the slot.
-    _cell: Option<LinkedCell>,
+    cell: Option<LinkedCell>,
 }
 
 /// The slots of one thread, given back when it exits.
@@ -33,7 +33,10 @@ impl Drop for Attachments {
     fn drop(&mut self) {
         // The cache must not serve a lock taken by a later thread-local destructor with a slot that is free.
         registry::forget_cached();
-        for attachment in self.0.drain(..) {
+        for mut attachment in self.0.drain(..) {
+            // First: a death between leaves the cell to the slot's recovery. And nobody is to be woken by a thread's end
+            // that is no death.
+            drop(attachment.cell.take());
             let Some(_mapped) = attachment.participants.upgrade() else { continue };
             if attachment.fork_generation != registry::fork_generation() {
                 continue; // The parent's slot, not ours.
@@ -41,8 +44,7 @@ impl Drop for Attachments {
             // The mapping lives while `_mapped` does.
             let slot = attachment.handle.slot();
             if slot.holds() {
-                // Only the death of the process releases what the thread holds. Its cell goes: nobody is to be woken
-                // by a thread's end that is no death.
+                // Only the death of the process releases what the thread holds.
                 slot.cell.store(0, Ordering::Release);
                 slot.orphan();
             } else {
@@ -121,7 +123,7 @@ fn keep(participants: &Arc<Participants>, index: u32, handle: SlotHandle) {
             at: Arc::as_ptr(participants),
             fork_generation: registry::fork_generation(),
             handle,
-            _cell: cell,
+            cell,
         });
     });
 }

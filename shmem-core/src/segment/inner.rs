@@ -17,7 +17,6 @@ use crate::mapping::{CreateSpec, HeldByte, LockedByte, MappedFile, Place, Want, 
 use crate::participant::{Participants, SegmentFile};
 use crate::primitive::Ordering;
 use crate::sync::LOCK_KINDS;
-use crate::sys::memory;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
@@ -41,7 +40,7 @@ impl SegmentFile for OfParticipants {
         self.0.storage().len()
     }
     fn map(&self, offset: u64, len: usize) -> io::Result<NonNull<u8>> {
-        Ok(memory::map_part(self.0.fd(), offset, len)?)
+        self.0.storage().map(offset, len)
     }
 }
 

@@ -24,7 +24,14 @@ pub(crate) struct Identity {
 }
 
 /// The namespaces whose members see the same ids, and the same times. (The kernel numbers namespaces with 32 bits.)
+/// `None` also where `/proc` is that of another PID namespace, and so tells of other processes by the same ids.
 fn namespaces() -> Option<u64> {
+    // The ids of this process in the namespace of `/proc`, and in each from there down to its own.
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    if ids.is_some_and(|ids| ids.split_whitespace().count() != 1) {
+        return None;
+    }
     let number = |kind| fs::metadata(format!("/proc/self/ns/{kind}")).ok()?.ino().try_into().ok();
     let pid: u32 = number("pid")?;
     // A kernel without time namespaces has one for all.
@@ -135,6 +142,38 @@ mod tests {
         }
         child.wait().unwrap();
         assert!(!before && after && has_left_its_memory(&of_child));
+    }
+
+    /// Runs `body` in a child of a fork; what that gave.
+    fn in_child(body: impl FnOnce() -> i32) -> i32 {
+        // SAFETY: the child runs `body` alone, and ends without running anything of the test's.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            let given = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or(99);
+            // SAFETY: as above.
+            unsafe { libc::_exit(given) };
+        }
+        let mut status = 0;
+        // SAFETY: waits for the child just forked.
+        assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+        if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 98 }
+    }
+
+    #[test]
+    fn proc_of_another_namespace_is_not_believed() {
+        const NOT_ALLOWED: i32 = 2;
+        let outcome = in_child(|| {
+            // SAFETY: this process has one thread; its children get a namespace of ids, and `/proc` stays.
+            let alone = unsafe {
+                libc::unshare(libc::CLONE_NEWPID) == 0
+                    || libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWPID) == 0
+            };
+            if !alone {
+                return NOT_ALLOWED;
+            }
+            in_child(|| i32::from(identity().is_some()))
+        });
+        assert!(outcome == 0 || outcome == NOT_ALLOWED, "{outcome}");
     }
 
     #[test]

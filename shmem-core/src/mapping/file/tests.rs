@@ -4,6 +4,7 @@ use crate::mapping::storage::lock_byte;
 use crate::mapping::superblock::{DIRECTORY_AT, HEAP_AT};
 use crate::sys::file::lacking;
 use crate::sys::{lock, process};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::Command;
@@ -709,6 +710,20 @@ fn concurrent_commits_without_fallocate_lose_nothing() {
         let expected = 1 + u64::from(page >= 2);
         assert_eq!(count.load(Ordering::Relaxed), expected, "page {page}");
     }
+}
+
+#[test]
+fn another_file_under_the_number_of_the_descriptor_is_left_alone() {
+    let at = Scratch::shared("number");
+    let file = create(at.place());
+    let other = rustix::fs::memfd_create(c"shmem-unit-number", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    rustix::fs::ftruncate(&other, 1 << 20).unwrap();
+    // As `closefrom(3)` leaves it, once the program opens a file again.
+    // SAFETY: the number is that of `file`'s own descriptor, which is not looked at in between.
+    let number = unsafe { libc::dup2(other.as_raw_fd(), file.fd().as_raw_fd()) };
+    assert_eq!(number, file.fd().as_raw_fd());
+    assert!(file.storage().map(0, 4096).is_err());
+    assert!(file.storage().hold_byte(7).is_err() && file.storage().byte_is_held(7).is_err());
 }
 
 #[test]
