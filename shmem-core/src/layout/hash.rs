@@ -51,6 +51,26 @@ impl ShmHasher {
     }
 }
 
+/// [`ShmHasher`] for many byte strings under one seed: what depends on the seed alone is computed once.
+pub(crate) struct BytesHasher {
+    hasher: ShmHasher,
+    secrets: RapidSecrets,
+}
+
+impl BytesHasher {
+    /// For this seed.
+    pub(crate) fn new(seed: u64) -> Self {
+        BytesHasher { hasher: ShmHasher::new(seed), secrets: RapidSecrets::seed_cpp(seed) }
+    }
+
+    /// The hash of one byte string: what [`ShmHasher::write_bytes`] makes of it.
+    #[inline(always)]
+    pub(crate) fn hash(&self, bytes: &[u8]) -> u64 {
+        let hash = rapidhash_v3_seeded(bytes, &self.secrets);
+        folded_multiply(self.hasher.state ^ hash ^ bytes.len() as u64, self.hasher.factor)
+    }
+}
+
 /// A type that can be a key of a hashed container in shared memory.
 ///
 /// `a == b` must imply equal feeds, and a borrowed form (`str` for `ShmString`) must feed what the owned one does.
@@ -173,6 +193,16 @@ mod tests {
         assert_eq!(hash_one(&1u64, 0), GOLDEN[5]);
         assert_eq!(hash_one(&(), SEED), SEED);
         assert_eq!(hash_one("ada", SEED), hash_one(&String::from("ada"), SEED));
+    }
+
+    #[test]
+    fn hashing_many_is_hashing_each() {
+        for len in [0, 1, 3, 7, 8, 16, 17, 40, 113, 400] {
+            let bytes = vec![0xA5; len];
+            let mut hasher = ShmHasher::new(77);
+            hasher.write_bytes(&bytes);
+            assert_eq!(BytesHasher::new(77).hash(&bytes), hasher.finish(), "{len} bytes");
+        }
     }
 
     const GOLDEN: [u64; 6] = [

@@ -33,9 +33,15 @@ const FIRST_LOG2: u32 = 5;
 impl Table {
     #[inline]
     pub(super) fn decode(word: u64) -> Option<Self> {
-        let table = Table { at: word & ((1 << 56) - 1), log2: (word >> 56) as u32 };
+        let table = Self::of_checked(word);
         (table.at != 0 && table.at.is_multiple_of(8) && (FIRST_LOG2..=32).contains(&table.log2))
             .then_some(table)
+    }
+
+    /// The same of a word that was found to be one.
+    #[inline(always)]
+    pub(super) fn of_checked(word: u64) -> Self {
+        Table { at: word & ((1 << 56) - 1), log2: (word >> 56) as u32 }
     }
 
     fn encode(self) -> u64 {
@@ -59,6 +65,7 @@ impl Directory {
         (table.at.checked_add(table.bytes())? <= self.reserved_bytes()).then_some(table)
     }
 
+    #[inline(always)]
     fn slot_of(&self, table: Table, i: u64) -> &AtomicU64 {
         let at = table.at + TABLE_HEAD + 8 * (i & table.mask());
         // SAFETY: inside the table, which `table` checked to lie inside the mapping; 8-aligned.
@@ -66,7 +73,7 @@ impl Directory {
     }
 
     /// Calls `found` with each entry number whose hash may be `hash`, until it answers `Some`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn probe<R>(
         &self,
         table: Table,
@@ -123,8 +130,7 @@ impl Directory {
         for number in 0..self.high() {
             let Some(entry) = self.entry(number) else { continue };
             let state = entry.state();
-            let named = entry.kind.load(Ordering::Relaxed) & 0xFF != 3;
-            if named && state.is_indexed() && indexed < table.mask() as u32 {
+            if !entry.label().is_anonymous() && state.is_indexed() && indexed < table.mask() as u32 {
                 self.insert_into(table, entry.hash.load(Ordering::Relaxed), number);
                 indexed += 1;
             }

@@ -23,7 +23,7 @@
 
 use super::pins::Pin;
 use super::{
-    Directory, Entry, Key, Life, Locked, Phase, Pinned, Reservation, SLICE, Shape, State, drop_elements,
+    Directory, Entry, Hold, Key, Life, Locked, Phase, Pinned, Reservation, Shape, State, drop_elements,
 };
 use crate::access::{Access, MAX_ALIGN};
 use crate::error::{NameError, Result};
@@ -44,7 +44,7 @@ const LOOK_AGAIN: Duration = Duration::from_micros(200);
 /// What became of the beginning of a migration.
 enum Begun<'d> {
     /// The name leads to something else than an `Old`, now pinned.
-    Other(u32),
+    Other(Hold),
     /// The old object is marked, the new one reserved.
     Marked { old: Mark<'d>, new: Reservation<'d> },
 }
@@ -70,11 +70,11 @@ impl Drop for Mark<'_> {
 }
 
 /// Lets go of the new object if the old one's drop panics.
-struct Held<'d>(&'d Directory, u32);
+struct Held<'d>(&'d Directory, Hold);
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.0.unpin(self.1, None);
+        self.0.unpin(self.1);
     }
 }
 
@@ -92,7 +92,7 @@ impl Directory {
         self.sweep_orphans::<Old>();
         self.sweep_orphans::<New>();
         let (old, new) = match self.begin::<Old, New>(old_key, new_key, shape)? {
-            Begun::Other(number) => return self.typed::<New>(number, new_key, shape),
+            Begun::Other(hold) => return self.typed::<New>(hold, new_key, shape),
             Begun::Marked { old, new } => (old, new),
         };
         let count = new.entry.count.load(Ordering::Relaxed) as usize;
@@ -107,15 +107,15 @@ impl Directory {
         build(elements, first.as_ptr(), Access::new(&self.context))?;
         assert!(new.is_ours(), "shmem: a conversion that forked returned in the child");
         step(Step::Built);
-        let number = new.number;
+        let hold = new.hold;
         let lock = self.lock()?;
-        let (old_number, old_entry, state) = self.commit(&lock, old, new);
+        let (old_entry, state) = self.commit(&lock, old, new);
         drop(lock);
         step(Step::Settled);
-        let held = Held(self, number);
-        self.reap_if_free(old_number, old_entry, Some((drop_elements::<Old>, state)));
+        let held = Held(self, hold);
+        self.reap_if_free(old_entry, Some((drop_elements::<Old>, state)));
         std::mem::forget(held);
-        Ok(Pinned { number, at: first.cast(), count })
+        Ok(Pinned { hold, at: first.cast(), count })
     }
 
     /// Marks the old entry and reserves a new one, as soon as nobody holds the old one; under one lock, so nobody sees
@@ -126,7 +126,7 @@ impl Directory {
         new_key: &Key<'_>,
         shape: Shape,
     ) -> Result<Begun<'_>> {
-        let [old_hash, new_hash] = [old_key, new_key].map(|key| key.hash(self.context.hash_seed()));
+        let [old_hash, new_hash] = [old_key, new_key].map(|key| self.hash(key));
         let patience = Deadline::after(HOLD_ON);
         loop {
             let lock = self.lock()?;
@@ -144,10 +144,12 @@ impl Directory {
                 self.wait_for(lock, entry, state, key)?;
                 continue;
             }
-            let stored = [0, 1].map(|i| entry.fingerprint[i].load(Ordering::Relaxed));
+            let stored = entry.fingerprint();
             if stored != Fingerprint::halves_of::<Old>() || stored == Fingerprint::halves_of::<New>() {
-                match self.pin(number, entry, || entry.state().is(Phase::Live)) {
-                    Pin::Held => return Ok(Begun::Other(number)),
+                // Before it is pinned: what cannot be dropped here is not held up.
+                self.check_type::<New>(entry, new_key, shape)?;
+                match self.pin(entry, || entry.state() == state, || self.glue_of::<New>(entry)) {
+                    Pin::Held(hold) => return Ok(Begun::Other(hold)),
                     Pin::Gone => continue,
                     Pin::NoRecord => return Err(self.no_record()),
                 }
@@ -155,17 +157,17 @@ impl Directory {
             self.check_type::<Old>(entry, key, shape)?;
             if let Some(old) = self.mark(&lock, number, entry, state)? {
                 step(Step::Marked);
-                let slice = entry.kind.load(Ordering::Relaxed) & SLICE != 0;
+                let slice = entry.label().is_slice();
                 let count = entry.count.load(Ordering::Relaxed);
                 let shape = if slice { Shape::Slice(Some(count)) } else { Shape::One };
                 let life = Life::new(number, state);
-                let (number, entry) = self.reserve::<New>(lock, new_key, new_hash, shape, Some(life))?;
+                let (hold, entry) = self.reserve::<New>(lock, new_key, new_hash, shape, Some(life))?;
                 let fork_generation = registry::fork_generation();
-                let new = Reservation { directory: self, number, entry, fork_generation };
+                let new = Reservation { directory: self, hold, entry, fork_generation };
                 return Ok(Begun::Marked { old, new });
             }
             drop(lock);
-            let holders = self.holders(entry);
+            let holders = entry.holders();
             if patience.has_passed() && !holders.is_empty() {
                 let holders = holders.len() as u32;
                 return Err(NameError::InUse { name: key.owned_name(), holders }.into());
@@ -211,7 +213,7 @@ impl Directory {
     }
 
     /// Lets the new entry take the old one's place; gives the old one, to be dropped.
-    fn commit<'d>(&self, _lock: &Locked<'_>, old: Mark<'d>, new: Reservation<'d>) -> (u32, &'d Entry, State) {
+    fn commit<'d>(&self, _lock: &Locked<'_>, old: Mark<'d>, new: Reservation<'d>) -> (&'d Entry, State) {
         let hash = old.entry.hash.load(Ordering::Relaxed);
         let (number, entry, state) = (old.number, old.entry, old.state);
         let new_entry = new.entry;
@@ -228,7 +230,7 @@ impl Directory {
         step(Step::Removed);
         new_entry.supersedes.store(0, Ordering::Relaxed);
         self.migrations.fetch_sub(1, Ordering::Release);
-        (number, entry, state)
+        (entry, state)
     }
 
     /// Goes on where a dead holder of the lock stopped between a migration's commit and its end. Under the lock.
@@ -246,7 +248,7 @@ impl Directory {
                 && life == Life::new(old, state)
             {
                 old_entry.settle(state.to(Phase::Unlinked));
-                self.reap_if_free(old, old_entry, None);
+                self.reap_if_free(old_entry, None);
             }
             entry.supersedes.store(0, Ordering::Relaxed);
         }

@@ -18,14 +18,16 @@ mod schema_store;
 
 pub(crate) use entry::MAX_NAME;
 pub use entry::ObjectKind;
-use entry::{Entry, INLINE_NAME, Life, Phase, SLICE, State};
+use entry::{Entry, INLINE_NAME, Label, Life, Phase, State};
+pub(crate) use pins::Hold;
 use pins::{LocalPins, Pin};
 
 use crate::access::{Access, Context, MAX_ALIGN};
 use crate::error::{Corrupt, Error, NameError, Result};
 use crate::layout::init::{Init, Partial};
 use crate::layout::{
-    Fingerprint, ShmHasher, ShmSafe, TypeInfo, any_lock_held, describe_stored, first_difference, from_halves,
+    BytesHasher, Fingerprint, ShmSafe, TypeInfo, any_lock_held, describe_stored, first_difference,
+    from_halves,
 };
 use crate::mapping::registry;
 use crate::mapping::superblock::{DIRECTORY_AT, FixedHeader};
@@ -33,12 +35,13 @@ use crate::participant::{MAX_PROCESSES, Owner, Participants, SlotHandle, current
 use crate::primitive::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Acquired, Patience, RawLock};
 use crate::sys::clock::Deadline;
-use crate::sys::futex::{self, Woken};
+use crate::sys::futex::Woken;
 use arc_swap::ArcSwap;
 use std::alloc::Layout;
 use std::any::TypeId;
 use std::collections::HashSet;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, fence};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -98,6 +101,7 @@ unsafe fn drop_elements<T: ShmSafe>(first: *mut u8, count: usize) -> bool {
 }
 
 /// The chunk of an entry and its place there.
+#[inline(always)]
 fn place(number: u32) -> (usize, usize) {
     let n = number as usize / FIRST_CHUNK + 1;
     let chunk = n.ilog2() as usize;
@@ -144,13 +148,6 @@ impl<'n> Key<'n> {
         Key { kind: ObjectKind::Anonymous, name: "" }
     }
 
-    #[inline]
-    fn hash(&self, seed: u64) -> u64 {
-        let mut hasher = ShmHasher::new(seed ^ u64::from(self.kind.code()));
-        hasher.write_bytes(self.name.as_bytes());
-        hasher.finish()
-    }
-
     fn owned_name(&self) -> String {
         self.name.to_owned()
     }
@@ -175,7 +172,7 @@ impl std::fmt::Display for Shape {
 
 /// A pinned object.
 pub(crate) struct Pinned {
-    pub(crate) number: u32,
+    pub(crate) hold: Hold,
     pub(crate) at: NonNull<u8>,
     pub(crate) count: usize,
 }
@@ -213,8 +210,11 @@ pub(crate) struct Directory {
     storing: Mutex<()>,
     /// How many migrations this mapping is at.
     migrations: AtomicU32,
-    /// Chunks found to lie in live blocks, by their offsets.
-    checked_chunks: [AtomicU64; CHUNKS],
+    /// What names are hashed with, by kind.
+    hashers: [BytesHasher; 3],
+    /// Where entry 0 would stand, were all entries in one row with those of each chunk; null until the chunk was found
+    /// to lie in a live block.
+    chunks: [AtomicPtr<Entry>; CHUNKS],
     /// The index word whose table was found to lie in a live block.
     checked_index: AtomicU64,
 }
@@ -227,6 +227,8 @@ impl Directory {
         header: &FixedHeader,
     ) -> Result<Self, Corrupt> {
         debug_assert!(header.processes as usize <= MAX_PROCESSES);
+        let kinds = [ObjectKind::Named, ObjectKind::Unique, ObjectKind::Anonymous];
+        let hashers = kinds.map(|kind| BytesHasher::new(context.hash_seed() ^ kind.code()));
         let directory = Directory {
             context,
             participants,
@@ -234,18 +236,27 @@ impl Directory {
             known_types: ArcSwap::default(),
             storing: Mutex::default(),
             migrations: AtomicU32::new(0),
-            checked_chunks: Default::default(),
+            hashers,
+            chunks: Default::default(),
             checked_index: AtomicU64::new(0),
         };
         directory.validate()?;
         Ok(directory)
     }
 
+    /// The hash of kind and name.
+    #[inline(always)]
+    fn hash(&self, key: &Key<'_>) -> u64 {
+        self.hashers[key.kind as usize].hash(key.name.as_bytes())
+    }
+
+    #[inline(always)]
     fn header(&self) -> &Header {
         // SAFETY: the first page is mapped and has room for it; all its fields are atomics.
         unsafe { &*self.at(DIRECTORY_AT).cast() }
     }
 
+    #[inline(always)]
     fn at(&self, offset: u64) -> *mut u8 {
         self.context.base().wrapping_add(offset as usize)
     }
@@ -272,23 +283,40 @@ impl Directory {
     }
 
     /// The entry with this number; `None` if there is none or its chunk is damaged.
+    #[inline(always)]
     fn entry(&self, number: u32) -> Option<&Entry> {
-        let (chunk, i) = place(number);
-        // SYNC chunk: Acquire, pairs with the Release that published the chunk.
-        let at = self.header().chunks.get(chunk)?.load(Ordering::Acquire);
-        if at != self.checked_chunks[chunk].load(Ordering::Relaxed) || at == 0 {
-            self.check_chunk(chunk, at)?;
-        }
-        // SAFETY: inside a live block of the chunk's size; all its fields are atomics.
-        Some(unsafe { &*self.at(at).cast::<Entry>().add(i) })
+        let (chunk, _) = place(number);
+        // SYNC chunk: Acquire, pairs with the Release in `check_chunk`.
+        let row = match self.chunks.get(chunk)?.load(Ordering::Acquire) {
+            row if !row.is_null() => row,
+            _ => self.check_chunk(chunk)?,
+        };
+        // SAFETY: inside a live block of the chunk's size, which is never freed; all its fields are atomics.
+        Some(unsafe { &*row.wrapping_add(number as usize) })
+    }
+
+    /// The number of an entry, which is one of this directory's.
+    fn number_of(&self, entry: &Entry) -> u32 {
+        let at = ptr::from_ref(entry).addr();
+        let of_chunk = |(chunk, row): (usize, &AtomicPtr<Entry>)| {
+            let row = row.load(Ordering::Acquire);
+            let number = at.wrapping_sub(row.addr()) / size_of::<Entry>();
+            let in_chunk = number.wrapping_sub(self::number(chunk, 0) as usize) < chunk_len(chunk);
+            (!row.is_null() && in_chunk).then_some(number as u32)
+        };
+        self.chunks.iter().enumerate().find_map(of_chunk).expect("an entry of this directory")
     }
 
     #[cold]
-    fn check_chunk(&self, chunk: usize, at: u64) -> Option<()> {
+    fn check_chunk(&self, chunk: usize) -> Option<*mut Entry> {
+        // SYNC chunk: Acquire, pairs with the Release that published the chunk.
+        let at = self.header().chunks.get(chunk)?.load(Ordering::Acquire);
         let block = self.context.allocator().block_at(at)?;
         let bytes = (chunk_len(chunk) * size_of::<Entry>()) as u64;
         let fits = at != 0 && block.offset == at && at.is_multiple_of(64) && block.size_bytes >= bytes;
-        fits.then(|| self.checked_chunks[chunk].store(at, Ordering::Relaxed))
+        let row = fits.then(|| self.at(at).cast::<Entry>().wrapping_sub(number(chunk, 0) as usize))?;
+        self.chunks[chunk].store(row, Ordering::Release);
+        Some(row)
     }
 
     /// Whether what the header names can be followed.
@@ -333,30 +361,50 @@ impl Directory {
     // ---- names ---------------------------------------------------------------------------------------
 
     fn name_bytes(&self, entry: &Entry) -> Option<&[u8]> {
-        let len = entry.name_len.load(Ordering::Relaxed) as usize;
+        let len = entry.label().name_len();
         let at = match entry.name_at.load(Ordering::Relaxed) {
             0 if len <= INLINE_NAME => (&raw const entry.name).cast::<u8>(),
             0 => return None,
-            at => {
-                let block = self.context.allocator().block_at(at)?;
-                let fits = block.offset == at && len <= MAX_NAME && block.size_bytes >= len as u64;
-                fits.then(|| self.at(at).cast_const())?
-            }
+            at => self.name_block(at, len)?,
         };
         // SAFETY: inside the entry or a live block; written before the entry was published, and not again while it
         // is pinned or the directory lock is held, as every caller does one of.
         Some(unsafe { std::slice::from_raw_parts(at, len) })
     }
 
-    fn is_named(&self, entry: &Entry, key: &Key<'_>, hash: u64) -> bool {
-        entry.hash.load(Ordering::Relaxed) == hash
-            && entry.kind.load(Ordering::Relaxed) & 0xFF == key.kind.code()
-            && self.name_bytes(entry) == Some(key.name.as_bytes())
+    fn name_block(&self, at: u64, len: usize) -> Option<*const u8> {
+        let block = self.context.allocator().block_at(at)?;
+        let fits = block.offset == at && len <= MAX_NAME && block.size_bytes >= len as u64;
+        fits.then(|| self.at(at).cast_const())
     }
 
-    /// The live object called `key`, pinned; without a lock.
-    fn find_pinned(&self, key: &Key<'_>) -> Result<Option<u32>> {
-        let hash = key.hash(self.context.hash_seed());
+    /// Whether the entry has this name. It may become another's meanwhile, if it is neither pinned nor locked: then the
+    /// answer is to be thrown away.
+    fn is_named(&self, entry: &Entry, key: &Key<'_>) -> bool {
+        let name = key.name.as_bytes();
+        if !entry.label().names(key.kind, name.len()) {
+            return false;
+        }
+        if name.len() <= INLINE_NAME {
+            return entry.has_inline_name(name);
+        }
+        let Some(at) = self.name_block(entry.name_at.load(Ordering::Relaxed), name.len()) else {
+            return false;
+        };
+        name.iter().enumerate().all(|(i, wanted)| {
+            // SAFETY: inside a block of this segment.
+            unsafe { AtomicU8::from_ptr(at.cast_mut().add(i)) }.load(Ordering::Relaxed) == *wanted
+        })
+    }
+
+    /// The live object called `key`, pinned; without a lock. An object that `check` objects to is not pinned: if it is
+    /// destroyed just then, nobody has to wait for a thread that cannot drop it.
+    fn find_pinned<T: ShmSafe>(
+        &self,
+        key: &Key<'_>,
+        check: impl Fn(&Entry) -> Result<()>,
+    ) -> Result<Option<Hold>> {
+        let hash = self.hash(key);
         for _ in 0..64 {
             // SYNC sequence: Acquire, so that no slot is read before it.
             let sequence = self.header().sequence.load(Ordering::Acquire);
@@ -378,10 +426,19 @@ impl Directory {
                     converting |= state.is(Phase::Converting);
                     return None;
                 }
+                let objection = if self.is_named(entry, key) { check(entry).err() } else { return None };
                 migrate::staged::step(migrate::staged::Step::Met);
-                let wanted = || entry.state().is(Phase::Live) && self.is_named(entry, key, hash);
-                match self.pin(number, entry, wanted) {
-                    Pin::Held => Some(Ok(number)),
+                let wanted = || {
+                    // SYNC life: Acquire, pairs with the fence in `reserve`.
+                    fence(Ordering::Acquire);
+                    entry.state() == state
+                };
+                if let Some(objection) = objection {
+                    changed |= !wanted();
+                    return (!changed).then_some(Err(objection));
+                }
+                match self.pin(entry, || wanted() && self.is_named(entry, key), || self.glue_of::<T>(entry)) {
+                    Pin::Held(hold) => Some(Ok(hold)),
                     Pin::Gone => {
                         changed = true;
                         None
@@ -404,9 +461,10 @@ impl Directory {
         loop {
             let lock = self.lock()?;
             match self.lookup_locked(&lock, key, hash)? {
-                Some((number, entry, state)) if state.is(Phase::Live) => {
-                    match self.pin(number, entry, || entry.state().is(Phase::Live)) {
-                        Pin::Held => return Ok(Some(number)),
+                Some((_, entry, state)) if state.is(Phase::Live) => {
+                    check(entry)?;
+                    match self.pin(entry, || entry.state() == state, || self.glue_of::<T>(entry)) {
+                        Pin::Held(hold) => return Ok(Some(hold)),
                         Pin::Gone => return Ok(None),
                         Pin::NoRecord => return Err(self.no_record()),
                     }
@@ -431,7 +489,7 @@ impl Directory {
         let there = self.probe(table, hash, |number| {
             let entry = self.entry(number)?;
             let state = entry.state();
-            if !state.is_indexed() || !self.is_named(entry, key, hash) {
+            if !state.is_indexed() || !self.is_named(entry, key) {
                 return None;
             }
             if state.is(Phase::Reserved) {
@@ -453,8 +511,7 @@ impl Directory {
         // Its agent publishes or gives up, and wakes us; or it dies, and we clean up after it.
         let asleep = state.with_sleepers();
         let marked = state == asleep || entry.advance(state, asleep);
-        let check_at = Deadline::after(CHECK_CONSTRUCTOR).ns();
-        if marked && futex::wait(&entry.state, asleep.0, Some(check_at)) == Woken::TimedOut {
+        if marked && entry.sleep(asleep, Deadline::after(CHECK_CONSTRUCTOR)) == Woken::TimedOut {
             let recovered = state.agent().is_some_and(|agent| self.participants.recover_if_dead(agent));
             // Asked last: an agent ends what it does before it goes.
             if !recovered && self.is_nobodys(state) && entry.state() == asleep {
@@ -503,23 +560,22 @@ impl Directory {
         let mut done = true;
         for number in 0..self.high() {
             let Some(entry) = self.entry(number) else { continue };
-            let (word, bit) = entry.pin_bit(dead);
-            word.fetch_and(!bit, Ordering::SeqCst);
+            self.unpin_dead(entry, dead);
             let state = entry.state();
             let of_dead = state.agent() == Some(dead);
             match state.phase() {
-                Some(Phase::Reserved) if of_dead => done &= self.roll_back(number, entry),
+                Some(Phase::Reserved) if of_dead => done &= self.roll_back(entry),
                 Some(Phase::Converting) if of_dead => done &= self.take_mark_back(entry, dead),
                 // Its drop ran half-way: the object is leaked, never dropped twice.
-                Some(Phase::Freeing) if of_dead => self.release(number, entry),
+                Some(Phase::Freeing) if of_dead => self.release(entry),
                 Some(Phase::Live)
-                    if entry.kind.load(Ordering::Relaxed) & 0xFF == 3
+                    if entry.label().is_anonymous()
                         && !entry.is_pinned()
                         && entry.advance(state, state.to(Phase::Unlinked)) =>
                 {
-                    self.reap_if_free(number, entry, None);
+                    self.reap_if_free(entry, None);
                 }
-                Some(Phase::Unlinked) => self.reap_if_free(number, entry, None),
+                Some(Phase::Unlinked) => self.reap_if_free(entry, None),
                 _ => {}
             }
         }
@@ -528,29 +584,29 @@ impl Directory {
 
     /// Takes back a reservation. The object's block, if there is one yet, is freed; what a half-built value owned
     /// was dropped by its initialiser, or is leaked if that died. `false` if the directory cannot be locked.
-    fn roll_back(&self, number: u32, entry: &Entry) -> bool {
+    fn roll_back(&self, entry: &Entry) -> bool {
         let Ok(_lock) = self.lock() else { return false };
         if entry.state().is(Phase::Reserved) {
             // All under the lock: an index made anew meanwhile would have the name again.
-            self.remove(entry.hash.load(Ordering::Relaxed), number);
+            self.remove(entry.hash.load(Ordering::Relaxed), self.number_of(entry));
             self.free_object_block(entry);
-            self.release(number, entry);
+            self.release(entry);
         }
         true
     }
 
     /// Makes an entry free and wakes whoever waits for it.
-    fn release(&self, number: u32, entry: &Entry) {
+    fn release(&self, entry: &Entry) {
         let name_at = entry.name_at.load(Ordering::Relaxed);
         // CRASH release: a death between these leaks the name's block.
         if name_at != 0 {
             entry.name_at.store(0, Ordering::Relaxed);
-            let len = (entry.name_len.load(Ordering::Relaxed) as usize).clamp(1, MAX_NAME);
+            let len = entry.label().name_len().clamp(1, MAX_NAME);
             let block = NonNull::new(self.at(name_at)).expect("not null: an offset into the mapping");
             // SAFETY: allocated for this name with this length; nobody reads an entry that is neither pinned nor named.
             unsafe { self.access().deallocate(block, Layout::from_size_align_unchecked(len, 1)) };
         }
-        self.header().free.store(number, Ordering::Relaxed);
+        self.header().free.store(self.number_of(entry), Ordering::Relaxed);
         // CRASH release: until this store the entry is its agent's, and recovery comes here again; a death behind it
         // leaves `used` too high, and so an entry unused until the next repair.
         entry.settle(entry.state().to(Phase::Free));
@@ -560,7 +616,7 @@ impl Directory {
     fn element_layout(&self, entry: &Entry) -> Option<(Layout, u64)> {
         let count = entry.count.load(Ordering::Relaxed);
         let size = entry.element_size.load(Ordering::Relaxed).checked_mul(count)?;
-        let align = entry.element_align.load(Ordering::Relaxed) as usize;
+        let align = entry.label().align();
         let layout = Layout::from_size_align(usize::try_from(size).ok()?, align).ok()?;
         (align <= MAX_ALIGN).then_some((layout, count))
     }
@@ -587,9 +643,10 @@ impl Directory {
         }
     }
 
+    #[inline(always)]
     fn object_at(&self, entry: &Entry) -> NonNull<u8> {
         let at = match entry.object.load(Ordering::Relaxed) {
-            0 => ptr::without_provenance_mut(entry.element_align.load(Ordering::Relaxed) as usize),
+            0 => ptr::without_provenance_mut(entry.label().align()),
             at => self.at(at),
         };
         NonNull::new(at).expect("an alignment or an address in the mapping")
@@ -604,10 +661,10 @@ impl Directory {
         for number in 0..self.high() {
             let Some(entry) = self.entry(number) else { continue };
             let state = entry.state();
-            let same = [0, 1].map(|i| entry.fingerprint[i].load(Ordering::Relaxed)) == wanted;
+            let same = entry.fingerprint() == wanted;
             if state.is(Phase::Orphan) && same && self.is_in_block::<T>(entry) {
                 // Counted after, and by one alone.
-                if self.reap(number, entry, state, drop_elements::<T>) {
+                if self.reap(entry, state, drop_elements::<T>) {
                     self.header().orphans.fetch_sub(1, Ordering::Relaxed);
                 }
             }
@@ -619,15 +676,20 @@ impl Directory {
     /// The object called `key`, pinned, if it is there.
     #[inline(always)]
     pub(crate) fn find<T: ShmSafe>(&self, key: &Key<'_>, shape: Shape) -> Result<Option<Pinned>> {
-        match self.find_hot::<T>(*key, shape) {
-            Some((number, at)) if shape == Shape::One => Ok(Some(Pinned { number, at, count: 1 })),
-            Some((number, at)) => {
-                // Pinned, so the entry stays.
-                let count = self.entry(number).map_or(0, |e| e.count.load(Ordering::Relaxed) as usize);
-                Ok(Some(Pinned { number, at, count }))
+        if shape == Shape::One {
+            if let Some((hold, at)) = self.find_hot::<T, false>(key.name, key.kind) {
+                return Ok(Some(Pinned { hold, at, count: 1 }));
             }
-            None => self.find_slow::<T>(key, shape),
+        } else if let Some((hold, at)) = self.find_hot::<T, true>(key.name, key.kind) {
+            // Pinned, so the entry stays.
+            let count = hold.entry(self).count.load(Ordering::Relaxed);
+            if matches!(shape, Shape::Slice(Some(n)) if n != count) {
+                self.unpin_of(hold, registry::fork_generation() as u32, drop_elements::<T>);
+            } else {
+                return Ok(Some(Pinned { hold, at, count: count as usize }));
+            }
         }
+        self.find_slow::<T>(key, shape)
     }
 
     #[cold]
@@ -635,26 +697,23 @@ impl Directory {
         if self.header().orphans.load(Ordering::Relaxed) != 0 {
             self.sweep_orphans::<T>();
         }
-        match self.find_pinned(key)? {
-            Some(number) => self.typed::<T>(number, key, shape).map(Some),
+        match self.find_pinned::<T>(key, |entry| self.check_type::<T>(entry, key, shape))? {
+            Some(hold) => self.typed::<T>(hold, key, shape).map(Some),
             None => Ok(None),
         }
     }
 
     /// Checks the type of a pinned object; lets go of it if it is another.
-    fn typed<T: ShmSafe>(&self, number: u32, key: &Key<'_>, shape: Shape) -> Result<Pinned> {
-        let checked = self
-            .entry(number)
-            .ok_or(Corrupt { at: DIRECTORY_AT, what: "an entry in no block" }.into())
-            .and_then(|entry| self.check_type::<T>(entry, key, shape).map(|()| entry));
-        match checked {
-            Ok(entry) => Ok(Pinned {
-                number,
+    fn typed<T: ShmSafe>(&self, hold: Hold, key: &Key<'_>, shape: Shape) -> Result<Pinned> {
+        let entry = hold.entry(self);
+        match self.check_type::<T>(entry, key, shape) {
+            Ok(()) => Ok(Pinned {
+                hold,
                 at: self.object_at(entry),
                 count: entry.count.load(Ordering::Relaxed) as usize,
             }),
             Err(e) => {
-                self.unpin(number, None);
+                self.unpin(hold);
                 Err(e)
             }
         }
@@ -662,12 +721,12 @@ impl Directory {
 
     #[inline]
     fn check_type<T: ShmSafe>(&self, entry: &Entry, key: &Key<'_>, shape: Shape) -> Result<()> {
-        let stored = [0, 1].map(|i| entry.fingerprint[i].load(Ordering::Relaxed));
+        let stored = entry.fingerprint();
         if stored != Fingerprint::halves_of::<T>() {
             return Err(self.type_mismatch(from_halves(stored), T::type_info(), key));
         }
         let count = entry.count.load(Ordering::Relaxed);
-        let slice = entry.kind.load(Ordering::Relaxed) & SLICE != 0;
+        let slice = entry.label().is_slice();
         let fits = match shape {
             Shape::One => !slice,
             Shape::Slice(None) => true,
@@ -690,10 +749,11 @@ impl Directory {
     }
 
     /// Whether the object's place, as far as its entry says, can hold it. Entries may be damaged.
-    #[inline]
+    #[inline(always)]
     fn is_in_place<T: ShmSafe>(&self, entry: &Entry) -> bool {
         let at = entry.object.load(Ordering::Relaxed);
-        let inside = match (size_of::<T>() as u64).checked_mul(entry.count.load(Ordering::Relaxed)) {
+        let count = entry.count.load(Ordering::Relaxed);
+        let inside = match (size_of::<T>() as u64).checked_mul(count) {
             Some(0) => true,
             Some(n) => {
                 at != 0
@@ -702,10 +762,10 @@ impl Directory {
             }
             None => false,
         };
-        let align = entry.element_align.load(Ordering::Relaxed) as usize;
         inside
+            && (count == 1 || entry.label().is_slice())
             && entry.element_size.load(Ordering::Relaxed) == size_of::<T>() as u64
-            && align == align_of::<T>()
+            && entry.label().align() == align_of::<T>()
     }
 
     /// Whether the object stands in a live block of its size: what is asked before it is dropped by somebody who never
@@ -745,7 +805,7 @@ impl Directory {
 
     /// A copy of the object called `key`, taken without pinning it: for mappings that cannot be written.
     pub(crate) fn copy<T: ShmSafe + Copy>(&self, key: &Key<'_>) -> Result<Option<T>> {
-        let hash = key.hash(self.context.hash_seed());
+        let hash = self.hash(key);
         let mut misses = 0;
         loop {
             let sequence = self.header().sequence.load(Ordering::Acquire);
@@ -754,7 +814,7 @@ impl Directory {
             let look = |number| {
                 let entry = self.entry(number)?;
                 let state = entry.state();
-                if !state.is_there() || !self.is_named(entry, key, hash) {
+                if !state.is_there() || !self.is_named(entry, key) {
                     return None;
                 }
                 if state.is(Phase::Converting) {
@@ -832,14 +892,14 @@ impl Directory {
             self.sweep_orphans::<T>();
         }
         let anonymous = key.kind == ObjectKind::Anonymous;
-        let hash = key.hash(self.context.hash_seed());
-        let (number, entry) = loop {
-            if !anonymous && let Some(number) = self.find_pinned(key)? {
-                if exclusive {
-                    self.unpin(number, None);
-                    return Err(NameError::AlreadyExists { name: key.owned_name() }.into());
-                }
-                return Ok((self.typed::<T>(number, key, shape)?, false));
+        let hash = self.hash(key);
+        let (hold, entry) = loop {
+            let check = |entry: &Entry| match exclusive {
+                true => Err(NameError::AlreadyExists { name: key.owned_name() }.into()),
+                false => self.check_type::<T>(entry, key, shape),
+            };
+            if !anonymous && let Some(hold) = self.find_pinned::<T>(key, check)? {
+                return Ok((self.typed::<T>(hold, key, shape)?, false));
             }
             let lock = self.lock()?;
             let found = if anonymous { None } else { self.lookup_locked(&lock, key, hash)? };
@@ -850,7 +910,7 @@ impl Directory {
             }
         };
         let fork_generation = registry::fork_generation();
-        let reservation = Reservation { directory: self, number, entry, fork_generation };
+        let reservation = Reservation { directory: self, hold, entry, fork_generation };
         let count = entry.count.load(Ordering::Relaxed) as usize;
         let (first, _) = self.access().allocate_array::<T>(count)?;
         if size_of::<T>() * count != 0 {
@@ -862,7 +922,7 @@ impl Directory {
         // CRASH publish: until this store there is no object; a death leaves a reservation to be rolled back, and
         // what the value owns leaked.
         entry.settle(entry.state().to(Phase::Live));
-        Ok((Pinned { number, at: first.cast(), count }, true))
+        Ok((Pinned { hold, at: first.cast(), count }, true))
     }
 
     /// Takes an entry for `key` and enters the name, also where that is the name of what it is to supersede.
@@ -873,7 +933,7 @@ impl Directory {
         hash: u64,
         shape: Shape,
         supersedes: Option<Life>,
-    ) -> Result<(u32, &Entry)> {
+    ) -> Result<(Hold, &Entry)> {
         let process = self.participants.process()?;
         let anonymous = key.kind == ObjectKind::Anonymous;
         if !anonymous {
@@ -883,17 +943,19 @@ impl Directory {
         let number = self.take_entry()?;
         let entry = self.entry(number).ok_or(Corrupt { at: DIRECTORY_AT, what: "an entry in no block" })?;
         let (slice, count) = match shape {
-            Shape::One => (0, 1),
-            Shape::Slice(n) => (SLICE, n.unwrap_or(0)),
+            Shape::One => (false, 1),
+            Shape::Slice(n) => (true, n.unwrap_or(0)),
         };
+        // SYNC life: Release, pairs with the Acquire of whoever reads an entry that it does not pin: if it has read what is
+        // written below, it finds the state of the life that ended before.
+        fence(Ordering::Release);
         self.write_name(entry, key.name)?;
         let relaxed = Ordering::Relaxed;
-        entry.kind.store(key.kind.code() | slice, relaxed);
+        entry.label.store(Label::new(key.kind, slice, key.name.len(), align_of::<T>()).0, relaxed);
         entry.hash.store(hash, relaxed);
         entry.object.store(0, relaxed);
         entry.count.store(count, relaxed);
         entry.element_size.store(size_of::<T>() as u64, relaxed);
-        entry.element_align.store(align_of::<T>() as u32, relaxed);
         for (word, half) in entry.fingerprint.iter().zip(Fingerprint::halves_of::<T>()) {
             word.store(half, relaxed);
         }
@@ -902,13 +964,13 @@ impl Directory {
         // CRASH reserve: until this store the entry is free; after it, recovery of this process frees it again, and
         // the next holder of the lock makes the index anew.
         entry.settle(entry.state().by(Phase::Reserved, process));
-        self.pin_reserved(number, entry, process);
+        let hold = self.pin_reserved(entry, process);
         self.header().used.fetch_add(1, relaxed);
         if !anonymous {
             self.insert(hash, number);
         }
         drop(lock);
-        Ok((number, entry))
+        Ok((hold, entry))
     }
 
     /// A free entry. Under the directory lock.
@@ -945,19 +1007,17 @@ impl Directory {
     }
 
     fn write_name(&self, entry: &Entry, name: &str) -> Result<()> {
-        let mut at = (&raw const entry.name).cast::<u8>().cast_mut();
         let mut name_at = 0;
         if name.len() > INLINE_NAME {
             let layout = Layout::from_size_align(name.len(), 1).expect("a name is short");
             let block = self.access().allocate(layout)?.cast::<u8>();
-            at = block.as_ptr();
+            // SAFETY: a fresh block for the name.
+            unsafe { block.as_ptr().copy_from_nonoverlapping(name.as_ptr(), name.len()) };
             name_at = self.offset_of(block);
+        } else {
+            entry.set_inline_name(name.as_bytes());
         }
-        // SAFETY: room for the name, in the entry (which is atomics, so it may be written) or in a fresh block; the
-        // entry is free and unpinned, so nobody reads it.
-        unsafe { at.copy_from_nonoverlapping(name.as_ptr(), name.len()) };
         entry.name_at.store(name_at, Ordering::Relaxed);
-        entry.name_len.store(name.len() as u32, Ordering::Relaxed);
         Ok(())
     }
 
@@ -971,8 +1031,8 @@ impl Directory {
     /// As [`destroy`](Self::destroy), if the number of the object that has the name now is the one `wanted`. (While the
     /// caller pins an object, its number is no other's.)
     pub(crate) fn destroy_if<T: ShmSafe>(&self, key: &Key<'_>, wanted: impl Fn(u32) -> bool) -> Result<bool> {
-        let hash = key.hash(self.context.hash_seed());
-        let (number, entry, life) = loop {
+        let hash = self.hash(key);
+        let (entry, life) = loop {
             let lock = self.lock()?;
             let Some((number, entry, state)) = self.lookup_locked(&lock, key, hash)? else {
                 return Ok(false);
@@ -991,31 +1051,25 @@ impl Directory {
             if entry.advance(state, state.to(Phase::Unlinked)) {
                 self.remove(hash, number);
                 drop(lock);
-                break (number, entry, state);
+                break (entry, state);
             }
         };
-        self.reap_if_free(number, entry, Some((drop_elements::<T>, life)));
+        self.reap_if_free(entry, Some((drop_elements::<T>, life)));
         Ok(true)
     }
 
-    /// Unlinks the anonymous object of `number`, which the caller has pinned.
-    pub(crate) fn unlink_anonymous(&self, number: u32) {
-        if let Some(entry) = self.entry(number) {
-            let state = entry.state();
-            if state.is(Phase::Live) {
-                entry.advance(state, state.to(Phase::Unlinked));
-            }
+    /// Unlinks the anonymous object that the caller has pinned.
+    pub(crate) fn unlink_anonymous(&self, hold: Hold) {
+        let entry = hold.entry(self);
+        let state = entry.state();
+        if state.is(Phase::Live) {
+            entry.advance(state, state.to(Phase::Unlinked));
         }
     }
 
-    /// One more pin for a handle that holds one.
-    pub(crate) fn repin(&self, number: u32) {
-        self.pin_again(number);
-    }
-
-    /// Lets go of a handle's pin on an object of `T`s.
-    pub(crate) fn let_go<T: ShmSafe>(&self, number: u32) {
-        self.unpin(number, Some(drop_elements::<T>));
+    /// The number of a pinned object: no other's, while it is pinned.
+    pub(crate) fn number_held(&self, hold: Hold) -> u32 {
+        self.number_of(hold.entry(self))
     }
 
     // ---- looking in ----------------------------------------------------------------------------------
@@ -1027,25 +1081,24 @@ impl Directory {
         let mut objects = Vec::new();
         for number in 0..self.high() {
             let Some(entry) = self.entry(number) else { continue };
-            let kind = entry.kind.load(Ordering::Relaxed);
+            let label = entry.label();
             if !entry.state().is_there() {
                 continue;
             }
-            let (Some(object_kind), Some(name)) = (ObjectKind::from_code(kind), self.name_bytes(entry))
-            else {
+            let (Some(kind), Some(name)) = (label.kind(), self.name_bytes(entry)) else {
                 return Err(Corrupt { at: self.entry_offset(entry), what: "a directory entry" }.into());
             };
-            let fingerprint = from_halves([0, 1].map(|i| entry.fingerprint[i].load(Ordering::Relaxed)));
+            let fingerprint = from_halves(entry.fingerprint());
             let count = entry.count.load(Ordering::Relaxed);
             objects.push(ObjectInfo {
                 name: String::from_utf8_lossy(name).into_owned(),
-                kind: object_kind,
+                kind,
                 type_name: describe_stored(fingerprint, &lookup),
                 fingerprint,
                 count,
-                is_slice: kind & SLICE != 0,
+                is_slice: label.is_slice(),
                 size_bytes: entry.element_size.load(Ordering::Relaxed).saturating_mul(count),
-                holders: entry.pins.iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum(),
+                holders: entry.holders().len() as u32,
             });
         }
         Ok(objects)
@@ -1092,14 +1145,14 @@ impl Directory {
                 continue;
             }
             let mut wrong = |what| found.push(Corrupt { at, what });
-            if ObjectKind::from_code(entry.kind.load(Ordering::Relaxed)).is_none() {
+            if entry.label().kind().is_none() {
                 wrong("an object's kind is none");
             }
             match self.name_bytes(entry).and_then(|name| std::str::from_utf8(name).ok()) {
                 None => wrong("an object's name is nowhere or not UTF-8"),
                 Some(name) => {
-                    let kind = ObjectKind::from_code(entry.kind.load(Ordering::Relaxed));
-                    let hash = kind.map(|kind| Key { kind, name }.hash(self.context.hash_seed()));
+                    let kind = entry.label().kind();
+                    let hash = kind.map(|kind| self.hash(&Key { kind, name }));
                     if hash.is_some_and(|hash| hash != entry.hash.load(Ordering::Relaxed)) {
                         wrong("an object's hash is not its name's");
                     }
@@ -1125,11 +1178,10 @@ impl Directory {
                 }
                 Some(_) => {}
             }
-            let fingerprint = [0, 1].map(|i| entry.fingerprint[i].load(Ordering::Relaxed));
-            if self.stored_record(from_halves(fingerprint)).is_none() {
+            if self.stored_record(from_halves(entry.fingerprint())).is_none() {
                 wrong("an object's type has no record");
             }
-            let named = entry.kind.load(Ordering::Relaxed) & 0xFF != ObjectKind::Anonymous.code();
+            let named = !entry.label().is_anonymous();
             let hash = entry.hash.load(Ordering::Relaxed);
             let indexed = self.table().and_then(|t| self.probe(t, hash, |n| (n == number).then_some(())));
             if state.is_there() && named && indexed.is_none() {
@@ -1158,17 +1210,6 @@ impl Directory {
     }
 
     // ---- fork ----------------------------------------------------------------------------------------
-
-    /// Before a fork: lets no thread take a first pin until `thaw`, and gives `child`, the record the child will have,
-    /// a pin on whatever this process pins.
-    pub(crate) fn freeze(&self, child: Option<u32>) {
-        for number in self.pins.freeze() {
-            if let (Some(child), Some(entry)) = (child, self.entry(number)) {
-                let (word, bit) = entry.pin_bit(child);
-                word.fetch_or(bit, Ordering::SeqCst);
-            }
-        }
-    }
 
     /// After a fork, in either process.
     pub(crate) fn thaw(&self) {
@@ -1208,7 +1249,7 @@ impl Drop for Locked<'_> {
 /// An entry under construction: given back if that fails or panics.
 struct Reservation<'d> {
     directory: &'d Directory,
-    number: u32,
+    hold: Hold,
     entry: &'d Entry,
     fork_generation: u64,
 }
@@ -1225,9 +1266,9 @@ impl Drop for Reservation<'_> {
         if !self.is_ours() {
             return;
         }
-        self.directory.unpin(self.number, None);
+        self.directory.unpin(self.hold);
         // The thread had a slot when it reserved. CRASH: were it not so, the death of the process would roll it back.
-        let _ = self.directory.roll_back(self.number, self.entry);
+        let _ = self.directory.roll_back(self.entry);
     }
 }
 
@@ -1317,11 +1358,12 @@ pub(super) mod test_support {
         pub(crate) fn on_unlinked(self) {
             let entry = self.directory.entry(self.number).unwrap();
             let live = entry.state();
-            let pins: Vec<u64> = entry.pins.iter().map(|word| word.swap(0, Ordering::SeqCst)).collect();
+            let words = || entry.lanes.iter().chain(&entry.pins);
+            let pins: Vec<u64> = words().map(|word| word.swap(0, Ordering::SeqCst)).collect();
             assert!(entry.advance(live, live.to(Phase::Unlinked)));
-            self.directory.reap_if_free(self.number, entry, Some((self.glue, self.life)));
+            self.directory.reap_if_free(entry, Some((self.glue, self.life)));
             entry.settle(live);
-            for (word, pins) in entry.pins.iter().zip(pins) {
+            for (word, pins) in words().zip(pins) {
                 word.store(pins, Ordering::SeqCst);
             }
         }
