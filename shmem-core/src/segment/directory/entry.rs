@@ -27,6 +27,7 @@
 //!
 //! This file needs `unsafe`: the kernel is shown half a state word.
 
+use crate::participant::Owner;
 use crate::primitive::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::clock::Deadline;
 use crate::sys::futex::{self, Woken};
@@ -57,17 +58,17 @@ pub(super) struct Entry {
     pub(super) element_size: AtomicU64,
     /// How many elements.
     pub(super) count: AtomicU64,
-    /// An inline name, zeros behind it.
+    /// An inline name, zeros behind it; or, in the first word, where a longer one stands.
     pub(super) name: [AtomicU64; INLINE_NAME / 8],
     /// The hash of kind and name.
     pub(super) hash: AtomicU64,
-    /// Where a name that is not inline stands, 0 if it is.
-    pub(super) name_at: AtomicU64,
     /// A bit for each process that pins the object without a lane.
     pub(super) pins: [AtomicU64; 4],
     /// The [`Life`] of the object that this one is to take the place of, 0 when it is not or has done so.
     pub(super) supersedes: AtomicU64,
-    /// Owner word of the thread that constructs or converts it.
+    /// The [`Life`] of the object whose constructor the one of this object waits for, 0 while it runs.
+    pub(super) waits_for: AtomicU64,
+    /// Owner word of the thread that constructs or converts it; 0 while nobody does.
     pub(super) constructor: AtomicU32,
     pub(super) _zero: u32,
 }
@@ -224,6 +225,12 @@ impl State {
         State(self.to(phase).0 | u64::from(process + 1) << AGENT_SHIFT)
     }
 
+    /// The same generation, free.
+    #[cfg(test)]
+    pub(super) fn as_free(self) -> State {
+        State(self.0 >> GENERATION_SHIFT << GENERATION_SHIFT)
+    }
+
     /// The record of the process that constructs, converts or frees the object.
     pub(super) fn agent(self) -> Option<u32> {
         (((self.0 & AGENT) >> AGENT_SHIFT) as u32).checked_sub(1)
@@ -318,6 +325,11 @@ impl Entry {
         }
     }
 
+    /// Whether it is being constructed or converted.
+    pub(super) fn is_under_way(state: State) -> bool {
+        state.is(Phase::Reserved) || state.is(Phase::Converting)
+    }
+
     /// Sleeps while the entry is in `state`, until `settle` or the deadline.
     pub(super) fn sleep(&self, state: State, until: Deadline) -> Woken {
         futex::wait(self.futex_word(), state.0 as u32, Some(until.ns()))
@@ -343,6 +355,17 @@ impl Entry {
         let (words, rest) = name.as_chunks::<8>();
         words.iter().enumerate().all(|(i, bytes)| word(i) == u64::from_le_bytes(*bytes))
             && (rest.is_empty() || word(words.len()) == last_word(name))
+    }
+
+    /// Where a name that is not inline stands, 0 if it is or is gone.
+    pub(super) fn name_at(&self) -> u64 {
+        if self.label().name_len() > INLINE_NAME { self.name[0].load(Ordering::Relaxed) } else { 0 }
+    }
+
+    /// Notes that the thread with this owner word constructs or converts the object no more. It may be another's by now.
+    pub(super) fn is_made(&self, constructor: Owner) {
+        // SYNC made: Release, pairs with the Acquire in `is_nobodys`: who reads the 0 finds the phase that came before it.
+        let _ = self.constructor.compare_exchange(constructor.0, 0, Ordering::Release, Ordering::Relaxed);
     }
 
     /// Writes an inline name. The caller alone may do so.
@@ -409,9 +432,9 @@ pub(crate) fn entry_layout() -> crate::format_test::StoredLayout {
         count,
         name,
         hash,
-        name_at,
         pins,
         supersedes,
+        waits_for,
         constructor,
         _zero
     })

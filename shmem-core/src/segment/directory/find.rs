@@ -13,6 +13,7 @@
 use super::entry::{Entry, INLINE_NAME, Label, ObjectKind, Phase};
 use super::index::Table;
 use super::pins::{Hold, Mine, enter};
+use super::staged::{Step, step};
 use super::{Directory, Key};
 use crate::layout::{Fingerprint, ShmSafe};
 use crate::primitive::Ordering;
@@ -33,7 +34,7 @@ impl Directory {
         let settled = header.sequence.load(Ordering::Acquire) & 1 == 0;
         let index = header.index.load(Ordering::Acquire);
         let checked = index == self.checked_index.load(Ordering::Relaxed);
-        if !settled || !checked || index == 0 || header.orphans.load(Ordering::Relaxed) != 0 {
+        if !settled || !checked || index == 0 || self.has_orphans() {
             return None;
         }
         let (table, mine) = (Table::of_checked(index), self.mine()?);
@@ -53,9 +54,11 @@ impl Directory {
         }
         let at = self.object_at(entry);
         prefetch(at);
+        step(Step::Met);
         if !enter(entry.lane(mine.process()), mine.process()) {
             return None;
         }
+        step(Step::Pinned);
         // SYNC life: Acquire, pairs with the fence in `reserve`: with a later life's fields comes its state.
         fence(Ordering::Acquire);
         // A name that is elsewhere can only be read now.

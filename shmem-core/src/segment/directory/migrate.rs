@@ -22,6 +22,8 @@
 //! This file needs `unsafe`: it makes references to the old object.
 
 use super::pins::Pin;
+use super::staged::{Step, step};
+use super::wait::Making;
 use super::{
     Directory, Entry, Hold, Key, Life, Locked, Phase, Pinned, Reservation, Shape, State, drop_elements,
 };
@@ -31,7 +33,8 @@ use crate::layout::{Fingerprint, ShmSafe};
 use crate::mapping::registry;
 use crate::primitive::Ordering;
 use crate::sys::clock::Deadline;
-use staged::{Step, step};
+
+use std::mem::ManuallyDrop;
 use std::slice;
 use std::time::Duration;
 
@@ -57,13 +60,16 @@ struct Mark<'d> {
     /// The state it is marked with.
     state: State,
     fork_generation: u64,
+    making: Making,
 }
 
 impl Drop for Mark<'_> {
     fn drop(&mut self) {
+        self.making.end();
         // In the child of a fork inside the conversion it is the parent's.
         if self.fork_generation == registry::fork_generation() {
             self.entry.settle(self.state.to(Phase::Live));
+            self.entry.is_made(self.making.constructor());
         }
         self.directory.migrations.fetch_sub(1, Ordering::Release);
     }
@@ -162,8 +168,7 @@ impl Directory {
                 let shape = if slice { Shape::Slice(Some(count)) } else { Shape::One };
                 let life = Life::new(number, state);
                 let (hold, entry) = self.reserve::<New>(lock, new_key, new_hash, shape, Some(life))?;
-                let fork_generation = registry::fork_generation();
-                let new = Reservation { directory: self, hold, entry, fork_generation };
+                let new = Reservation::new(self, hold, entry);
                 return Ok(Begun::Marked { old, new });
             }
             drop(lock);
@@ -200,6 +205,7 @@ impl Directory {
         self.migrations.fetch_add(1, Ordering::Relaxed);
         if !entry.advance(state, marked) {
             self.migrations.fetch_sub(1, Ordering::Relaxed);
+            entry.is_made(lock.slot.owner());
             return Ok(None);
         }
         let mark = Mark {
@@ -208,6 +214,7 @@ impl Directory {
             entry,
             state: marked,
             fork_generation: registry::fork_generation(),
+            making: Making::begin(entry),
         };
         Ok((!entry.is_pinned()).then_some(mark))
     }
@@ -218,7 +225,9 @@ impl Directory {
         let (number, entry, state) = (old.number, old.entry, old.state);
         let new_entry = new.entry;
         // Nothing below panics.
-        std::mem::forget((old, new));
+        let (old, new) = (ManuallyDrop::new(old), ManuallyDrop::new(new));
+        new.making.end();
+        old.making.end();
         let moving = self.moving();
         // CRASH migrate: until this store the name is the old object's, from it on the new one's; see the module's table.
         new_entry.settle(new_entry.state().to(Phase::Live));
@@ -229,6 +238,7 @@ impl Directory {
         self.remove(hash, number);
         step(Step::Removed);
         new_entry.supersedes.store(0, Ordering::Relaxed);
+        new_entry.is_made(new.making.constructor());
         self.migrations.fetch_sub(1, Ordering::Release);
         (entry, state)
     }
@@ -264,50 +274,5 @@ impl Directory {
             entry.settle(state.to(Phase::Live));
         }
         true
-    }
-}
-
-/// What a test lets happen between the steps of a migration.
-pub(super) mod staged {
-    /// A step that was just made.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub(crate) enum Step {
-        /// A look-up met a live entry, and is about to pin it.
-        Met,
-        /// The old entry was found unpinned, and is about to be marked.
-        Unpinned,
-        Marked,
-        Reserved,
-        Built,
-        Committed,
-        Unlinked,
-        Removed,
-        Settled,
-    }
-
-    #[cfg(not(test))]
-    #[inline(always)]
-    pub(in super::super) fn step(_: Step) {}
-
-    #[cfg(test)]
-    type Action = (Step, Box<dyn FnOnce()>);
-
-    #[cfg(test)]
-    thread_local! {
-        static NEXT: std::cell::Cell<Option<Action>> = const { std::cell::Cell::new(None) };
-    }
-
-    #[cfg(test)]
-    pub(in super::super) fn step(step: Step) {
-        match NEXT.take() {
-            Some((at, action)) if at == step => action(),
-            other => NEXT.set(other),
-        }
-    }
-
-    /// Lets this thread do something when it next comes behind `step`.
-    #[cfg(test)]
-    pub(crate) fn at(step: Step, action: impl FnOnce() + 'static) {
-        NEXT.set(Some((step, Box::new(action))));
     }
 }

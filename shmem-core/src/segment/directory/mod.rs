@@ -15,12 +15,17 @@ mod index;
 mod migrate;
 mod pins;
 mod schema_store;
+mod staged;
+mod wait;
 
 pub(crate) use entry::MAX_NAME;
 pub use entry::ObjectKind;
 use entry::{Entry, INLINE_NAME, Label, Life, Phase, State};
 pub(crate) use pins::Hold;
 use pins::{LocalPins, Pin};
+pub(crate) use staged::Step;
+use staged::step;
+use wait::Making;
 
 use crate::access::{Access, Context, MAX_ALIGN};
 use crate::error::{Corrupt, Error, NameError, Result};
@@ -31,11 +36,9 @@ use crate::layout::{
 };
 use crate::mapping::registry;
 use crate::mapping::superblock::{DIRECTORY_AT, FixedHeader};
-use crate::participant::{MAX_PROCESSES, Owner, Participants, SlotHandle, current_owner};
+use crate::participant::{MAX_PROCESSES, Participants, SlotHandle, current_owner};
 use crate::primitive::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Acquired, Patience, RawLock};
-use crate::sys::clock::Deadline;
-use crate::sys::futex::Woken;
 use arc_swap::ArcSwap;
 use std::alloc::Layout;
 use std::any::TypeId;
@@ -43,7 +46,6 @@ use std::collections::HashSet;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, fence};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 /// How often a reader that cannot lock looks into an index that is being changed, before it looks at every entry.
 const MISSES: u32 = 64;
@@ -54,9 +56,6 @@ const MISSES_AT_MOST: u32 = 64 * MISSES;
 const FIRST_CHUNK: usize = 16;
 /// Chunks: room for 2²⁷ objects.
 pub(super) const CHUNKS: usize = 23;
-
-/// How long to wait for a constructor before asking whether it is alive.
-const CHECK_CONSTRUCTOR: Duration = Duration::from_millis(10);
 
 /// The directory's mutable header in the first page.
 #[repr(C)]
@@ -76,9 +75,8 @@ struct Header {
     used: AtomicU32,
     /// An entry that may be free; a hint.
     free: AtomicU32,
-    /// Orphaned objects; a hint.
-    orphans: AtomicU32,
-    _zero: u32,
+    /// How many orphaned objects there are, a hint, in bits 0–31; above, how many there ever were.
+    orphans: AtomicU64,
     /// Where the chunks of entries stand.
     chunks: [AtomicU64; CHUNKS],
 }
@@ -297,14 +295,22 @@ impl Directory {
 
     /// The number of an entry, which is one of this directory's.
     fn number_of(&self, entry: &Entry) -> u32 {
-        let at = ptr::from_ref(entry).addr();
+        self.number_at(ptr::from_ref(entry).addr()).expect("an entry of this directory")
+    }
+
+    /// The entry at this address, if it is one of this directory's.
+    fn entry_at(&self, at: usize) -> Option<&Entry> {
+        self.entry(self.number_at(at)?)
+    }
+
+    fn number_at(&self, at: usize) -> Option<u32> {
         let of_chunk = |(chunk, row): (usize, &AtomicPtr<Entry>)| {
             let row = row.load(Ordering::Acquire);
             let number = at.wrapping_sub(row.addr()) / size_of::<Entry>();
             let in_chunk = number.wrapping_sub(self::number(chunk, 0) as usize) < chunk_len(chunk);
             (!row.is_null() && in_chunk).then_some(number as u32)
         };
-        self.chunks.iter().enumerate().find_map(of_chunk).expect("an entry of this directory")
+        self.chunks.iter().enumerate().find_map(of_chunk)
     }
 
     #[cold]
@@ -362,10 +368,9 @@ impl Directory {
 
     fn name_bytes(&self, entry: &Entry) -> Option<&[u8]> {
         let len = entry.label().name_len();
-        let at = match entry.name_at.load(Ordering::Relaxed) {
-            0 if len <= INLINE_NAME => (&raw const entry.name).cast::<u8>(),
-            0 => return None,
-            at => self.name_block(at, len)?,
+        let at = match len {
+            0..=INLINE_NAME => (&raw const entry.name).cast::<u8>(),
+            _ => self.name_block(entry.name_at(), len)?,
         };
         // SAFETY: inside the entry or a live block; written before the entry was published, and not again while it
         // is pinned or the directory lock is held, as every caller does one of.
@@ -388,7 +393,7 @@ impl Directory {
         if name.len() <= INLINE_NAME {
             return entry.has_inline_name(name);
         }
-        let Some(at) = self.name_block(entry.name_at.load(Ordering::Relaxed), name.len()) else {
+        let Some(at) = self.name_block(entry.name_at(), name.len()) else {
             return false;
         };
         name.iter().enumerate().all(|(i, wanted)| {
@@ -427,7 +432,7 @@ impl Directory {
                     return None;
                 }
                 let objection = if self.is_named(entry, key) { check(entry).err() } else { return None };
-                migrate::staged::step(migrate::staged::Step::Met);
+                step(Step::Met);
                 let wanted = || {
                     // SYNC life: Acquire, pairs with the fence in `reserve`.
                     fence(Ordering::Acquire);
@@ -501,34 +506,6 @@ impl Directory {
         Ok(there.or(reserved))
     }
 
-    /// Waits, for a while and not under the lock, until an entry that is being constructed or converted is not in
-    /// `state` any more.
-    fn wait_for(&self, lock: Locked<'_>, entry: &Entry, state: State, key: &Key<'_>) -> Result<()> {
-        if Owner(entry.constructor.load(Ordering::Relaxed)) == lock.slot.owner() {
-            return Err(NameError::Recursive { name: key.owned_name() }.into());
-        }
-        drop(lock);
-        // Its agent publishes or gives up, and wakes us; or it dies, and we clean up after it.
-        let asleep = state.with_sleepers();
-        let marked = state == asleep || entry.advance(state, asleep);
-        if marked && entry.sleep(asleep, Deadline::after(CHECK_CONSTRUCTOR)) == Woken::TimedOut {
-            let recovered = state.agent().is_some_and(|agent| self.participants.recover_if_dead(agent));
-            // Asked last: an agent ends what it does before it goes.
-            if !recovered && self.is_nobodys(state) && entry.state() == asleep {
-                return Err(self.damaged(entry, "a reservation or a conversion is nobody's"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the agent that the state names cannot be one.
-    fn is_nobodys(&self, state: State) -> bool {
-        let Some(agent) = state.agent() else { return true };
-        let ours = self.participants.attached_now() == Some(agent);
-        (ours && state.is(Phase::Converting) && self.migrations.load(Ordering::Acquire) == 0)
-            || self.participants.attached_pids().iter().all(|(attached, _)| *attached != agent)
-    }
-
     // ---- the lock ------------------------------------------------------------------------------------
 
     fn lock(&self) -> Result<Locked<'_>> {
@@ -548,10 +525,15 @@ impl Directory {
     fn repair(&self) {
         self.finish_migrations();
         self.rebuild();
-        let count = |counts: fn(State) -> bool| {
-            (0..self.high()).filter_map(|n| self.entry(n)).filter(|e| counts(e.state())).count() as u32
-        };
-        self.header().used.store(count(|state| !state.is(Phase::Free)), Ordering::Relaxed);
+        self.count_used();
+    }
+
+    /// Makes `used` right; gives it. Under the directory lock.
+    fn count_used(&self) -> u32 {
+        let entries = (0..self.high()).filter_map(|n| self.entry(n));
+        let used = entries.filter(|e| !e.state().is(Phase::Free)).count() as u32;
+        self.header().used.store(used, Ordering::Relaxed);
+        used
     }
 
     /// Undoes what a dead process left in the directory: its pins, its reservations, its half-done conversions and
@@ -576,6 +558,10 @@ impl Directory {
                     self.reap_if_free(entry, None);
                 }
                 Some(Phase::Unlinked) => self.reap_if_free(entry, None),
+                // Perhaps it died before it had counted it.
+                Some(Phase::Orphan) if !self.has_orphans() => {
+                    self.header().orphans.fetch_add(1, Ordering::SeqCst);
+                }
                 _ => {}
             }
         }
@@ -589,18 +575,22 @@ impl Directory {
         if entry.state().is(Phase::Reserved) {
             // All under the lock: an index made anew meanwhile would have the name again.
             self.remove(entry.hash.load(Ordering::Relaxed), self.number_of(entry));
+            step(Step::TakenOut);
+            // CRASH roll-back: whoever goes on begins again; a death inside this leaks the block.
             self.free_object_block(entry);
+            step(Step::Emptied);
             self.release(entry);
+            step(Step::Released);
         }
         true
     }
 
     /// Makes an entry free and wakes whoever waits for it.
     fn release(&self, entry: &Entry) {
-        let name_at = entry.name_at.load(Ordering::Relaxed);
+        let name_at = entry.name_at();
         // CRASH release: a death between these leaks the name's block.
         if name_at != 0 {
-            entry.name_at.store(0, Ordering::Relaxed);
+            entry.name[0].store(0, Ordering::Relaxed);
             let len = entry.label().name_len().clamp(1, MAX_NAME);
             let block = NonNull::new(self.at(name_at)).expect("not null: an offset into the mapping");
             // SAFETY: allocated for this name with this length; nobody reads an entry that is neither pinned nor named.
@@ -608,9 +598,10 @@ impl Directory {
         }
         self.header().free.store(self.number_of(entry), Ordering::Relaxed);
         // CRASH release: until this store the entry is its agent's, and recovery comes here again; a death behind it
-        // leaves `used` too high, and so an entry unused until the next repair.
+        // leaves `used` too high, and so an entry unused until the entries are counted again (`take_entry`).
         entry.settle(entry.state().to(Phase::Free));
-        self.header().used.fetch_sub(1, Ordering::Relaxed);
+        let used = &self.header().used;
+        let _ = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| used.checked_sub(1));
     }
 
     fn element_layout(&self, entry: &Entry) -> Option<(Layout, u64)> {
@@ -652,22 +643,57 @@ impl Directory {
         NonNull::new(at).expect("an alignment or an address in the mapping")
     }
 
+    /// Whether there may be orphans.
+    #[inline(always)]
+    fn has_orphans(&self) -> bool {
+        self.header().orphans.load(Ordering::Relaxed) as u32 != 0
+    }
+
+    /// Goes from `state`, unlinked, to orphaned.
+    fn orphan(&self, entry: &Entry, state: State) {
+        let orphans = &self.header().orphans;
+        // CRASH orphan: counted before, so a death here leaves a hint that is too high, until somebody finds no orphan; and
+        // again, in the upper half, afterwards, so that who looked before does not take the hint back.
+        orphans.fetch_add(1, Ordering::SeqCst);
+        if entry.advance(state, state.to(Phase::Orphan)) {
+            orphans.fetch_add(1 << 32, Ordering::SeqCst);
+        } else {
+            self.one_orphan_less();
+        }
+    }
+
+    fn one_orphan_less(&self) {
+        let less = |orphans: u64| (orphans as u32 != 0).then(|| orphans - 1);
+        let _ = self.header().orphans.fetch_update(Ordering::SeqCst, Ordering::Relaxed, less);
+    }
+
     /// Frees the orphans of type `T`, if there are any.
     fn sweep_orphans<T: ShmSafe>(&self) {
-        if self.header().orphans.load(Ordering::Relaxed) == 0 || self.participants.process().is_err() {
+        let hint = self.header().orphans.load(Ordering::SeqCst);
+        if hint as u32 == 0 || self.participants.process().is_err() {
             return;
         }
         let wanted = Fingerprint::halves_of::<T>();
+        let mut met = false;
         for number in 0..self.high() {
             let Some(entry) = self.entry(number) else { continue };
             let state = entry.state();
-            let same = entry.fingerprint() == wanted;
-            if state.is(Phase::Orphan) && same && self.is_in_block::<T>(entry) {
-                // Counted after, and by one alone.
-                if self.reap(entry, state, drop_elements::<T>) {
-                    self.header().orphans.fetch_sub(1, Ordering::Relaxed);
-                }
+            if !state.is(Phase::Orphan) {
+                continue;
             }
+            met = true;
+            // Counted after, and by one alone.
+            if entry.fingerprint() == wanted
+                && self.is_in_block::<T>(entry)
+                && self.reap(entry, state, drop_elements::<T>)
+            {
+                self.one_orphan_less();
+            }
+        }
+        if !met {
+            // Not one, and none was added since: a death left the hint.
+            let (none, relaxed) = (hint >> 32 << 32, Ordering::Relaxed);
+            let _ = self.header().orphans.compare_exchange(hint, none, Ordering::SeqCst, relaxed);
         }
     }
 
@@ -694,7 +720,7 @@ impl Directory {
 
     #[cold]
     fn find_slow<T: ShmSafe>(&self, key: &Key<'_>, shape: Shape) -> Result<Option<Pinned>> {
-        if self.header().orphans.load(Ordering::Relaxed) != 0 {
+        if self.has_orphans() {
             self.sweep_orphans::<T>();
         }
         match self.find_pinned::<T>(key, |entry| self.check_type::<T>(entry, key, shape))? {
@@ -888,7 +914,7 @@ impl Directory {
         build: impl FnOnce(*mut T, Access<'_>) -> Result<()>,
     ) -> Result<(Pinned, bool)> {
         const { assert!(align_of::<T>() <= MAX_ALIGN, "the alignment of a stored type is at most 4096") };
-        if self.header().orphans.load(Ordering::Relaxed) != 0 {
+        if self.has_orphans() {
             self.sweep_orphans::<T>();
         }
         let anonymous = key.kind == ObjectKind::Anonymous;
@@ -909,8 +935,7 @@ impl Directory {
                 Some((_, entry, state)) => self.wait_for(lock, entry, state, key)?,
             }
         };
-        let fork_generation = registry::fork_generation();
-        let reservation = Reservation { directory: self, hold, entry, fork_generation };
+        let reservation = Reservation::new(self, hold, entry);
         let count = entry.count.load(Ordering::Relaxed) as usize;
         let (first, _) = self.access().allocate_array::<T>(count)?;
         if size_of::<T>() * count != 0 {
@@ -918,10 +943,10 @@ impl Directory {
         }
         build(first.as_ptr(), Access::new(&self.context))?;
         assert!(reservation.is_ours(), "shmem: an initialiser that forked returned in the child");
-        std::mem::forget(reservation);
         // CRASH publish: until this store there is no object; a death leaves a reservation to be rolled back, and
         // what the value owns leaked.
         entry.settle(entry.state().to(Phase::Live));
+        reservation.is_made();
         Ok((Pinned { hold, at: first.cast(), count }, true))
     }
 
@@ -961,6 +986,7 @@ impl Directory {
         }
         entry.constructor.store(lock.slot.owner().0, relaxed);
         entry.supersedes.store(supersedes.map_or(0, |life| life.0), relaxed);
+        entry.waits_for.store(0, relaxed);
         // CRASH reserve: until this store the entry is free; after it, recovery of this process frees it again, and
         // the next holder of the lock makes the index anew.
         entry.settle(entry.state().by(Phase::Reserved, process));
@@ -979,14 +1005,18 @@ impl Directory {
         let high = self.high();
         let free =
             |number: u32| self.entry(number).is_some_and(|e| e.state().is(Phase::Free) && !e.is_pinned());
-        if header.used.load(Ordering::Relaxed) < high {
+        let (chunk, i) = place(high);
+        // Before there is a new chunk they are counted: deaths may have left the hint too high, and so entries unused.
+        let used = if i == 0 { self.count_used() } else { header.used.load(Ordering::Relaxed) };
+        if used < high {
             let hint = header.free.load(Ordering::Relaxed).min(high - 1);
             if let Some(number) = (hint..high).chain(0..hint).find(|number| free(*number)) {
                 header.free.store(number + 1, Ordering::Relaxed);
                 return Ok(number);
             }
+            // Too low: or every `construct` would look at all of them.
+            header.used.store(high, Ordering::Relaxed);
         }
-        let (chunk, _) = place(high);
         let at = header
             .chunks
             .get(chunk)
@@ -1007,17 +1037,16 @@ impl Directory {
     }
 
     fn write_name(&self, entry: &Entry, name: &str) -> Result<()> {
-        let mut name_at = 0;
         if name.len() > INLINE_NAME {
             let layout = Layout::from_size_align(name.len(), 1).expect("a name is short");
             let block = self.access().allocate(layout)?.cast::<u8>();
             // SAFETY: a fresh block for the name.
             unsafe { block.as_ptr().copy_from_nonoverlapping(name.as_ptr(), name.len()) };
-            name_at = self.offset_of(block);
+            // CRASH name: a death from here to `reserve` leaks the block.
+            entry.name[0].store(self.offset_of(block), Ordering::Relaxed);
         } else {
             entry.set_inline_name(name.as_bytes());
         }
-        entry.name_at.store(name_at, Ordering::Relaxed);
         Ok(())
     }
 
@@ -1203,7 +1232,7 @@ impl Directory {
             (0..self.high())
                 .filter_map(|n| self.entry(n))
                 .filter(|e| !e.state().is(Phase::Free))
-                .map(|e| e.name_at.load(Ordering::Relaxed))
+                .map(Entry::name_at)
                 .filter(|at| *at != 0),
         );
         at.into_iter().filter_map(|at| self.context.allocator().block_at(at)).collect()
@@ -1252,17 +1281,32 @@ struct Reservation<'d> {
     hold: Hold,
     entry: &'d Entry,
     fork_generation: u64,
+    making: Making,
 }
 
-impl Reservation<'_> {
+impl<'d> Reservation<'d> {
+    /// Of an entry that this thread has just reserved.
+    fn new(directory: &'d Directory, hold: Hold, entry: &'d Entry) -> Self {
+        let fork_generation = registry::fork_generation();
+        Reservation { directory, hold, entry, fork_generation, making: Making::begin(entry) }
+    }
+
     /// Whether this process made it. Else it is the child of a fork inside the initialiser, and it is its parent's.
     fn is_ours(&self) -> bool {
         self.fork_generation == registry::fork_generation()
+    }
+
+    /// The object is there.
+    fn is_made(self) {
+        let this = std::mem::ManuallyDrop::new(self);
+        this.making.end();
+        this.entry.is_made(this.making.constructor());
     }
 }
 
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
+        self.making.end();
         if !self.is_ours() {
             return;
         }
@@ -1303,17 +1347,12 @@ pub(crate) fn directory_header_layout() -> crate::format_test::StoredLayout {
         used,
         free,
         orphans,
-        _zero,
         chunks
     })
 }
 
 #[cfg(test)]
-pub(crate) use {
-    entry::entry_layout,
-    migrate::staged::{Step, at},
-    schema_store::schema_head_layout,
-};
+pub(crate) use {entry::entry_layout, schema_store::schema_head_layout, staged::at};
 
 #[cfg(test)]
 pub(super) mod test_support {
@@ -1329,6 +1368,77 @@ pub(super) mod test_support {
         let entry = directory.entry(number).unwrap();
         let live = entry.state();
         entry.settle(agent.map_or(live.to(Phase::Converting), |agent| live.by(Phase::Converting, agent)));
+    }
+
+    /// Damages an entry: it is being constructed by the process with the record `agent`.
+    pub(crate) fn constructed_by(directory: &Directory, number: u32, agent: u32) {
+        let entry = directory.entry(number).unwrap();
+        entry.settle(entry.state().by(Phase::Reserved, agent));
+    }
+
+    /// Repairs what [`constructed_by`] damaged.
+    pub(crate) fn made_live(directory: &Directory, number: u32) {
+        let entry = directory.entry(number).unwrap();
+        entry.settle(entry.state().to(Phase::Live));
+    }
+
+    fn named<'d>(directory: &'d Directory, name: &str) -> Option<&'d Entry> {
+        let entries = (0..directory.high()).filter_map(|n| directory.entry(n));
+        let key = Key::named(name).unwrap();
+        entries.filter(|e| !e.state().is(Phase::Free)).find(|e| directory.is_named(e, &key))
+    }
+
+    /// Whether the object of this name is under construction.
+    pub(crate) fn is_reserved(directory: &Directory, name: &str) -> bool {
+        named(directory, name).is_some_and(|entry| entry.state().is(Phase::Reserved))
+    }
+
+    /// Whether somebody sleeps until it is made.
+    pub(crate) fn has_sleepers(directory: &Directory, name: &str) -> bool {
+        named(directory, name).is_some_and(|entry| entry.state() == entry.state().with_sleepers())
+    }
+
+    /// Whether its constructor waits for another's.
+    pub(crate) fn waits(directory: &Directory, name: &str) -> bool {
+        named(directory, name).is_some_and(|entry| entry.waits_for.load(Ordering::SeqCst) != 0)
+    }
+
+    /// The record of this mapping's process.
+    pub(crate) fn record(directory: &Directory) -> u32 {
+        directory.participants.attached_now().unwrap()
+    }
+
+    /// Sets the hints: entries in use, an entry that may be free, orphans.
+    pub(crate) fn hint(directory: &Directory, used: u32, free: u32, orphans: u32) {
+        let header = directory.header();
+        header.used.store(used, Ordering::SeqCst);
+        header.free.store(free, Ordering::SeqCst);
+        header.orphans.store(orphans.into(), Ordering::SeqCst);
+    }
+
+    /// How many orphans there are, and whether the hint says that there may be some.
+    pub(crate) fn orphans(directory: &Directory) -> (usize, bool) {
+        let entries = (0..directory.high()).filter_map(|n| directory.entry(n));
+        (entries.filter(|e| e.state().is(Phase::Orphan)).count(), directory.has_orphans())
+    }
+
+    /// Entries that were ever used.
+    pub(crate) fn high(directory: &Directory) -> u32 {
+        directory.high()
+    }
+
+    /// Lets the next life of a free entry be the last before generations come round.
+    pub(crate) fn age(directory: &Directory, number: u32) {
+        let entry = directory.entry(number).unwrap();
+        assert!(entry.state().is(Phase::Free));
+        entry.settle(State(u64::MAX).as_free());
+    }
+
+    /// Whether this mapping's process counts its pins of the entry in a lane.
+    pub(crate) fn is_in_lane(directory: &Directory, number: u32) -> bool {
+        let entry = directory.entry(number).unwrap();
+        let lane = entry::Lane(entry.lane(record(directory)).load(Ordering::SeqCst));
+        lane.process() == Some(record(directory)) && lane.pins() != 0
     }
 
     /// Whether readers are sent to the lock.

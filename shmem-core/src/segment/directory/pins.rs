@@ -457,16 +457,11 @@ impl Directory {
             return;
         }
         match glue {
-            Some((glue, life)) if state.same_life(life) => {
+            // Without a record (in a child that could get none) it could not be told whose drop a death has cut short.
+            Some((glue, life)) if state.same_life(life) && self.participants.attached_now().is_some() => {
                 self.reap(entry, state, glue);
             }
-            _ => {
-                // Counted before: a death between leaves a hint that is too high, and costs somebody a look.
-                self.header().orphans.fetch_add(1, Ordering::Relaxed);
-                if !entry.advance(state, state.to(Phase::Orphan)) {
-                    self.header().orphans.fetch_sub(1, Ordering::Relaxed);
-                }
-            }
+            _ => self.orphan(entry, state),
         }
     }
 
