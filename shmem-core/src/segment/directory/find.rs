@@ -41,8 +41,7 @@ impl Directory {
         let key = Key { kind, name };
         let label = Label::new(kind, MANY, name.len(), align_of::<T>());
         let is_inline = name.len() <= INLINE_NAME;
-        let (entry, live) = self.probe(table, self.hash(&key), |number| {
-            let entry = self.entry(number)?;
+        let (entry, live) = self.probe(table, self.hash(&key), |entry| {
             // First: what is read from here on is of this life, or the state will have changed.
             let live = entry.state();
             let stored = if MANY { entry.label().of_slice() } else { entry.label() };

@@ -142,7 +142,7 @@ impl Directory {
                 key = old_key;
                 found = self.lookup_locked(&lock, old_key, old_hash)?;
             }
-            let Some((number, entry, state)) = found else {
+            let Some((entry, state)) = found else {
                 return Err(NameError::NotFound { name: old_key.owned_name() }.into());
             };
             if !state.is(Phase::Live) {
@@ -161,6 +161,7 @@ impl Directory {
                 }
             }
             self.check_type::<Old>(entry, key, shape)?;
+            let number = self.number_of(entry);
             if let Some(old) = self.mark(&lock, number, entry, state)? {
                 step(Step::Marked);
                 let slice = entry.label().is_slice();

@@ -99,7 +99,6 @@ unsafe fn drop_elements<T: ShmSafe>(first: *mut u8, count: usize) -> bool {
 }
 
 /// The chunk of an entry and its place there.
-#[inline(always)]
 fn place(number: u32) -> (usize, usize) {
     let n = number as usize / FIRST_CHUNK + 1;
     let chunk = n.ilog2() as usize;
@@ -110,7 +109,7 @@ fn number(chunk: usize, i: usize) -> u32 {
     (FIRST_CHUNK * ((1 << chunk) - 1) + i) as u32
 }
 
-fn chunk_len(chunk: usize) -> usize {
+const fn chunk_len(chunk: usize) -> usize {
     FIRST_CHUNK << chunk
 }
 
@@ -210,8 +209,7 @@ pub(crate) struct Directory {
     migrations: AtomicU32,
     /// What names are hashed with, by kind.
     hashers: [BytesHasher; 3],
-    /// Where entry 0 would stand, were all entries in one row with those of each chunk; null until the chunk was found
-    /// to lie in a live block.
+    /// Where the chunks of entries stand here; null until they were found to lie in live blocks.
     chunks: [AtomicPtr<Entry>; CHUNKS],
     /// The index word whose table was found to lie in a live block.
     checked_index: AtomicU64,
@@ -281,16 +279,21 @@ impl Directory {
     }
 
     /// The entry with this number; `None` if there is none or its chunk is damaged.
-    #[inline(always)]
     fn entry(&self, number: u32) -> Option<&Entry> {
-        let (chunk, _) = place(number);
+        let (chunk, i) = place(number);
+        self.entry_in(chunk, i)
+    }
+
+    /// Entry `i` of a chunk; `None` if there is none or the chunk is damaged.
+    #[inline(always)]
+    fn entry_in(&self, chunk: usize, i: usize) -> Option<&Entry> {
         // SYNC chunk: Acquire, pairs with the Release in `check_chunk`.
-        let row = match self.chunks.get(chunk)?.load(Ordering::Acquire) {
-            row if !row.is_null() => row,
+        let first = match self.chunks.get(chunk)?.load(Ordering::Acquire) {
+            first if !first.is_null() => first,
             _ => self.check_chunk(chunk)?,
         };
         // SAFETY: inside a live block of the chunk's size, which is never freed; all its fields are atomics.
-        Some(unsafe { &*row.wrapping_add(number as usize) })
+        (i < chunk_len(chunk)).then(|| unsafe { &*first.add(i) })
     }
 
     /// The number of an entry, which is one of this directory's.
@@ -304,11 +307,10 @@ impl Directory {
     }
 
     fn number_at(&self, at: usize) -> Option<u32> {
-        let of_chunk = |(chunk, row): (usize, &AtomicPtr<Entry>)| {
-            let row = row.load(Ordering::Acquire);
-            let number = at.wrapping_sub(row.addr()) / size_of::<Entry>();
-            let in_chunk = number.wrapping_sub(self::number(chunk, 0) as usize) < chunk_len(chunk);
-            (!row.is_null() && in_chunk).then_some(number as u32)
+        let of_chunk = |(chunk, first): (usize, &AtomicPtr<Entry>)| {
+            let first = first.load(Ordering::Acquire);
+            let i = at.wrapping_sub(first.addr()) / size_of::<Entry>();
+            (!first.is_null() && i < chunk_len(chunk)).then(|| number(chunk, i))
         };
         self.chunks.iter().enumerate().find_map(of_chunk)
     }
@@ -320,9 +322,9 @@ impl Directory {
         let block = self.context.allocator().block_at(at)?;
         let bytes = (chunk_len(chunk) * size_of::<Entry>()) as u64;
         let fits = at != 0 && block.offset == at && at.is_multiple_of(64) && block.size_bytes >= bytes;
-        let row = fits.then(|| self.at(at).cast::<Entry>().wrapping_sub(number(chunk, 0) as usize))?;
-        self.chunks[chunk].store(row, Ordering::Release);
-        Some(row)
+        let first = fits.then(|| self.at(at).cast::<Entry>())?;
+        self.chunks[chunk].store(first, Ordering::Release);
+        Some(first)
     }
 
     /// Whether what the header names can be followed.
@@ -420,8 +422,7 @@ impl Directory {
             // Live no more by the time it was pinned: it is gone, or is being converted (and may be live again by now).
             let mut changed = false;
             let mut converting = false;
-            let found = self.probe(table, hash, |number| {
-                let entry = self.entry(number)?;
+            let found = self.probe(table, hash, |entry| {
                 if entry.hash.load(Ordering::Relaxed) != hash {
                     return None;
                 }
@@ -466,7 +467,7 @@ impl Directory {
         loop {
             let lock = self.lock()?;
             match self.lookup_locked(&lock, key, hash)? {
-                Some((_, entry, state)) if state.is(Phase::Live) => {
+                Some((entry, state)) if state.is(Phase::Live) => {
                     check(entry)?;
                     match self.pin(entry, || entry.state() == state, || self.glue_of::<T>(entry)) {
                         Pin::Held(hold) => return Ok(Some(hold)),
@@ -474,7 +475,7 @@ impl Directory {
                         Pin::NoRecord => return Err(self.no_record()),
                     }
                 }
-                Some((_, entry, state)) if state.is(Phase::Converting) => {
+                Some((entry, state)) if state.is(Phase::Converting) => {
                     self.wait_for(lock, entry, state, key)?;
                 }
                 _ => return Ok(None),
@@ -483,25 +484,19 @@ impl Directory {
     }
 
     /// The entry that has the name. Beside one that is there, the reservation of what is to supersede it does not count.
-    fn lookup_locked(
-        &self,
-        _: &Locked<'_>,
-        key: &Key<'_>,
-        hash: u64,
-    ) -> Result<Option<(u32, &Entry, State)>> {
+    fn lookup_locked(&self, _: &Locked<'_>, key: &Key<'_>, hash: u64) -> Result<Option<(&Entry, State)>> {
         let Some(table) = self.checked_table()? else { return Ok(None) };
         let mut reserved = None;
-        let there = self.probe(table, hash, |number| {
-            let entry = self.entry(number)?;
+        let there = self.probe(table, hash, |entry| {
             let state = entry.state();
             if !state.is_indexed() || !self.is_named(entry, key) {
                 return None;
             }
             if state.is(Phase::Reserved) {
-                reserved.get_or_insert((number, entry, state));
+                reserved.get_or_insert((entry, state));
                 return None;
             }
-            Some((number, entry, state))
+            Some((entry, state))
         });
         Ok(there.or(reserved))
     }
@@ -837,8 +832,8 @@ impl Directory {
             let sequence = self.header().sequence.load(Ordering::Acquire);
             // What is being converted has the name until another entry is live under it.
             let mut converting = None;
-            let look = |number| {
-                let entry = self.entry(number)?;
+            let look = |entry| {
+                let entry: &Entry = entry;
                 let state = entry.state();
                 if !state.is_there() || !self.is_named(entry, key) {
                     return None;
@@ -851,7 +846,7 @@ impl Directory {
             };
             let found = match self.checked_table()? {
                 // A dead process may have left the index half moved, and this one cannot mend it. The entries are whole.
-                _ if misses >= MISSES => (0..self.high()).find_map(look),
+                _ if misses >= MISSES => (0..self.high()).filter_map(|n| self.entry(n)).find_map(look),
                 Some(table) => self.probe(table, hash, look),
                 None => None,
             };
@@ -931,8 +926,8 @@ impl Directory {
             let found = if anonymous { None } else { self.lookup_locked(&lock, key, hash)? };
             match found {
                 None => break self.reserve::<T>(lock, key, hash, shape, None)?,
-                Some((_, _, state)) if state.is(Phase::Live) => {}
-                Some((_, entry, state)) => self.wait_for(lock, entry, state, key)?,
+                Some((_, state)) if state.is(Phase::Live) => {}
+                Some((entry, state)) => self.wait_for(lock, entry, state, key)?,
             }
         };
         let reservation = Reservation::new(self, hold, entry);
@@ -1063,10 +1058,10 @@ impl Directory {
         let hash = self.hash(key);
         let (entry, life) = loop {
             let lock = self.lock()?;
-            let Some((number, entry, state)) = self.lookup_locked(&lock, key, hash)? else {
+            let Some((entry, state)) = self.lookup_locked(&lock, key, hash)? else {
                 return Ok(false);
             };
-            if state.is(Phase::Reserved) || !wanted(number) {
+            if state.is(Phase::Reserved) || !wanted(self.number_of(entry)) {
                 // Under construction: not there yet.
                 return Ok(false);
             }
@@ -1078,7 +1073,7 @@ impl Directory {
             // CRASH unlink: from this store the name is gone for every look-up; a death before the index is mended
             // leaves the lock to be taken over, and the index to be rebuilt.
             if entry.advance(state, state.to(Phase::Unlinked)) {
-                self.remove(hash, number);
+                self.remove(hash, self.number_of(entry));
                 drop(lock);
                 break (entry, state);
             }
@@ -1212,7 +1207,7 @@ impl Directory {
             }
             let named = !entry.label().is_anonymous();
             let hash = entry.hash.load(Ordering::Relaxed);
-            let indexed = self.table().and_then(|t| self.probe(t, hash, |n| (n == number).then_some(())));
+            let indexed = self.table().and_then(|t| self.probe(t, hash, |e| ptr::eq(e, entry).then_some(())));
             if state.is_there() && named && indexed.is_none() {
                 wrong("a live object is not in the index");
             }
