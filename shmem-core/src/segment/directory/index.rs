@@ -24,7 +24,7 @@ const _: () =
 /// have to compute them.)
 fn slot(hash: u64, entry: u32) -> u64 {
     let (chunk, i) = super::place(entry);
-    hash & !0xFFFF_FFFF | ((chunk as u64) << PLACE_BITS | i as u64) + 1
+    hash & !0xFFFF_FFFF | (((chunk as u64) << PLACE_BITS | i as u64) + 1)
 }
 
 /// What the header says of the current table: log2 of its slots in the upper byte, its offset below.

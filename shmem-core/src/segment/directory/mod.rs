@@ -941,7 +941,7 @@ impl Directory {
         // CRASH publish: until this store there is no object; a death leaves a reservation to be rolled back, and
         // what the value owns leaked.
         entry.settle(entry.state().to(Phase::Live));
-        reservation.is_made();
+        reservation.finish();
         Ok((Pinned { hold, at: first.cast(), count }, true))
     }
 
@@ -1292,7 +1292,7 @@ impl<'d> Reservation<'d> {
     }
 
     /// The object is there.
-    fn is_made(self) {
+    fn finish(self) {
         let this = std::mem::ManuallyDrop::new(self);
         this.making.end();
         this.entry.is_made(this.making.constructor());

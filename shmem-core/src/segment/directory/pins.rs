@@ -68,7 +68,7 @@ impl Hold {
     }
 
     #[inline(always)]
-    pub(super) fn entry<'d>(self, _: &'d Directory) -> &'d Entry {
+    pub(super) fn entry(self, _: &Directory) -> &Entry {
         // SAFETY: 1; not null, for entries are aligned to more than the bit.
         unsafe { &*self.0.as_ptr().map_addr(|at| at & !1).cast::<Entry>() }
     }
