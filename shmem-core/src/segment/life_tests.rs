@@ -185,7 +185,10 @@ fn constructors_that_wait_in_a_circle_are_told() {
                     scope.spawn(move || {
                         let next = || s.find_or_construct::<u64>(&names[(i + 1) % n], 2).map(drop);
                         let make = |ask: &dyn Fn() -> Result<()>| s.construct::<u64>(&names[i], asking(ask));
-                        in_ring(make, &|| drop(all_in.wait()), &next).map(|told| (i, told))
+                        let met = || {
+                            all_in.wait();
+                        };
+                        in_ring(make, &met, &next).map(|told| (i, told))
                     })
                 })
                 .collect();
