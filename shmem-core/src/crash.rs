@@ -62,6 +62,8 @@ pub const POINTS: &[&str] = &[
     "rollback.freed",
     "rollback.released",
     // Pins.
+    "pin.counted",
+    "pin.uncounted",
     "pin.set",
     "pin.cleared",
     // Destroying.

@@ -348,6 +348,17 @@ pub enum NameError {
         /// The name asked for.
         name: String,
     },
+    /// Two initialisers or conversions, of any threads or processes, wait for each other's names, directly or through
+    /// others. The others go on once this one has failed.
+    #[error(
+        "`{name}` was asked for inside the initialiser of `{inside}`, which the initialiser of `{name}` waits for"
+    )]
+    Circular {
+        /// The name asked for.
+        name: String,
+        /// What was being initialised or converted meanwhile.
+        inside: String,
+    },
 }
 
 fn version_advice(stored: u32, expected: u32) -> &'static str {

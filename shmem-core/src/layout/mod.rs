@@ -24,7 +24,7 @@ pub use default::ShmDefault;
 pub use drop::ShmDrop;
 pub use fingerprint::Fingerprint;
 pub(crate) use fingerprint::{from_halves, halves};
-pub(crate) use hash::hash_one;
+pub(crate) use hash::{BytesHasher, hash_one};
 pub use hash::{ShmHash, ShmHasher};
 pub use init::Init;
 pub use mirror::{Mirror, MirrorArray, MirrorIter, MirrorType};

@@ -210,7 +210,7 @@ pub(crate) enum Waited {
 /// What one waiter knows so far of the thread it waits for.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
-    owner: u32,
+    owner: Option<u32>,
     /// When something first hinted at its death.
     hinted_at_ns: Option<u64>,
     look_after_ns: u64,
@@ -219,8 +219,8 @@ pub(crate) struct Watch {
 impl Watch {
     /// When to look for evidence next. Begins anew with another owner.
     fn look_at(&mut self, owner: Owner, hinted: bool, now_ns: u64) -> u64 {
-        if self.owner != owner.0 {
-            *self = Watch { owner: owner.0, hinted_at_ns: None, look_after_ns: FIRST_LOOK_NS };
+        if self.owner != Some(owner.0) {
+            *self = Watch { owner: Some(owner.0), hinted_at_ns: None, look_after_ns: FIRST_LOOK_NS };
         }
         if hinted {
             let since = now_ns.saturating_sub(*self.hinted_at_ns.get_or_insert(now_ns));
@@ -258,7 +258,7 @@ impl Participants {
         let mark = cell.map(|cell| cell.fetch_or(WAITERS, Ordering::SeqCst) | WAITERS);
         let mark = mark.filter(|mark| mark & (THREAD | OWNER_DIED) != 0);
         let hinted = mark.is_some_and(|mark| mark & OWNER_DIED != 0);
-        let hinted = hinted || watch.owner == owner.0 && watch.hinted_at_ns.is_some();
+        let hinted = hinted || watch.owner == Some(owner.0) && watch.hinted_at_ns.is_some();
         let look_at = watch.look_at(owner, hinted, futex::now_ns());
         let until = deadline.map_or(look_at, |deadline| deadline.ns().min(look_at));
         let woken = match (cell, mark) {

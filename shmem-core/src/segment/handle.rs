@@ -2,7 +2,7 @@
 //!
 //! This file needs `unsafe`: a handle turns a pinned place into a reference.
 
-use super::directory::Pinned;
+use super::directory::{Hold, Pinned};
 use super::inner::{Inner, Segment};
 use crate::access::Access;
 use crate::error::Result;
@@ -44,7 +44,7 @@ impl<T: ShmSafe> Object for [T] {}
 pub struct Root<T: Object + ?Sized> {
     at: NonNull<T>,
     inner: Arc<Inner>,
-    number: u32,
+    hold: Hold,
     /// Processes do not fork four thousand million times in a row.
     fork_generation: u32,
 }
@@ -59,7 +59,7 @@ impl<T: ShmSafe> Root<T> {
     /// 1. `pinned` is one valid `T` in `inner`'s mapping, pinned for this handle.
     #[inline(always)]
     pub(super) unsafe fn one(inner: &Arc<Inner>, pinned: Pinned) -> Self {
-        Self::with(inner, pinned.number, pinned.at.cast())
+        Self::with(inner, pinned.hold, pinned.at.cast())
     }
 
     /// The view of the object, for data that something else keeps others away from: another lock, or the fact that
@@ -91,7 +91,7 @@ impl<T: ShmSafe> Root<[T]> {
     /// 1. `pinned` is a slice of valid `T`s in `inner`'s mapping, pinned for this handle.
     pub(super) unsafe fn slice(inner: &Arc<Inner>, pinned: Pinned) -> Self {
         let at = NonNull::slice_from_raw_parts(pinned.at.cast::<T>(), pinned.count);
-        Self::with(inner, pinned.number, at)
+        Self::with(inner, pinned.hold, at)
     }
 
     /// The view of element `i`, `None` beyond the end, for data that something else keeps others away from.
@@ -107,8 +107,8 @@ impl<T: ShmSafe> Root<[T]> {
 
 impl<T: Object + ?Sized> Root<T> {
     #[inline(always)]
-    fn with(inner: &Arc<Inner>, number: u32, at: NonNull<T>) -> Self {
-        Root { at, inner: inner.clone(), number, fork_generation: registry::fork_generation() as u32 }
+    fn with(inner: &Arc<Inner>, hold: Hold, at: NonNull<T>) -> Self {
+        Root { at, inner: inner.clone(), hold, fork_generation: registry::fork_generation() as u32 }
     }
 
     /// The segment the object stands in.
@@ -122,7 +122,7 @@ impl<T: Object + ?Sized> Root<T> {
     }
 
     pub(super) fn number(&self) -> u32 {
-        self.number
+        self.inner.directory.number_held(self.hold)
     }
 
     /// Whether this handle is of this process: the child of a fork has its own pins on what it inherited, so it is,
@@ -135,17 +135,16 @@ impl<T: Object + ?Sized> Root<T> {
 impl<T: Object + ?Sized> Clone for Root<T> {
     fn clone(&self) -> Self {
         if self.is_ours() {
-            self.inner.directory.repin(self.number);
+            self.inner.directory.pin_again(self.hold, self.fork_generation);
         }
         Root { inner: self.inner.clone(), ..*self }
     }
 }
 
 impl<T: Object + ?Sized> Drop for Root<T> {
+    #[inline]
     fn drop(&mut self) {
-        if self.is_ours() {
-            self.inner.directory.let_go::<T::Element>(self.number);
-        }
+        self.inner.directory.let_go::<T::Element>(self.hold, self.fork_generation);
     }
 }
 
@@ -206,7 +205,7 @@ impl<T: ShmSafe> Owned<T> {
 impl<T: ShmSafe> Drop for Owned<T> {
     fn drop(&mut self) {
         if self.root.is_ours() {
-            self.root.inner.directory.unlink_anonymous(self.root.number());
+            self.root.inner.directory.unlink_anonymous(self.root.hold);
         }
     }
 }

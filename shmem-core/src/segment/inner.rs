@@ -227,7 +227,8 @@ impl Segment {
     ///
     /// # Errors
     /// [`NameError::AlreadyExists`], [`NameError::InvalidName`], [`NameError::Recursive`] inside the initialiser of
-    /// the same name; [`AllocError`](crate::AllocError); whatever `init` fails with.
+    /// the same name, [`NameError::Circular`] inside one that its initialiser waits for; [`AllocError`](crate::AllocError);
+    /// whatever `init` fails with.
     ///
     /// # Crash safety
     /// If this process dies inside, there is no object; the next `construct` of the name succeeds.
@@ -241,7 +242,7 @@ impl Segment {
     /// [`NameError::VersionMismatch`] if its type, or one inside it, is stored in another version;
     /// [`NameError::TypeMismatch`] if it is of another type, naming the first difference;
     /// [`NameError::CountMismatch`] if it is a slice; [`NameError::InvalidName`]; [`NameError::Recursive`] inside a
-    /// conversion of it.
+    /// conversion of it, [`NameError::Circular`] inside what its conversion waits for.
     // Always: handle and error, returned through memory, would be pieced together there at some cost.
     #[inline(always)]
     pub fn find<T: ShmSafe + Sync>(&self, name: &str) -> Result<Option<Root<T>>> {

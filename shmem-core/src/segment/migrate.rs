@@ -30,7 +30,7 @@ impl Segment {
     /// [`NameError::NotFound`] if there is no such object; [`NameError::InUse`] if it is held, by another process or by
     /// another handle of this one (for some milliseconds it is waited for); [`NameError::VersionMismatch`] or [`NameError::TypeMismatch`], both against `New`, if it
     /// is neither of both types; [`NameError::CountMismatch`] if it is a slice; [`NameError::Recursive`] inside the
-    /// conversion of the same name; [`AllocError`](crate::AllocError); what the initialiser fails with. After every
+    /// conversion of the same name, [`NameError::Circular`] inside one that waits for this; [`AllocError`](crate::AllocError); what the initialiser fails with. After every
     /// error, or a panic of `convert`, the old object is where it was.
     ///
     /// # Crash safety

@@ -68,7 +68,7 @@ fn down(new: &v2::Notes) -> impl Init<v1::Notes> + use<> {
 }
 
 /// Panics, but quietly: a fork of another test while a message is being written would keep the lock on that for ever.
-fn give_up() -> ! {
+pub(super) fn give_up() -> ! {
     std::panic::resume_unwind(Box::new(()))
 }
 
@@ -79,7 +79,7 @@ fn is_new(notes: &v2::Notes, id: u64) {
 }
 
 #[track_caller]
-fn name_error<T>(result: Result<T>) -> NameError {
+pub(super) fn name_error<T>(result: Result<T>) -> NameError {
     match result {
         Err(Error::Name(e)) => *e,
         Err(e) => panic!("{e}"),
@@ -100,11 +100,16 @@ fn patiently<T: Object + ?Sized>(migrate: impl Fn() -> Result<Root<T>>) -> Root<
 
 /// Runs `body` in a process in which no other test is running, since it forks.
 fn alone(test: &str, body: impl FnOnce()) {
+    alone_in(module_path!(), test, body);
+}
+
+/// As [`alone`], for a test of this module.
+pub(super) fn alone_in(module: &str, test: &str, body: impl FnOnce()) {
     const ALONE: &str = "SHMEM_UNIT_ALONE";
     if std::env::var(ALONE).is_ok_and(|alone| alone == test) {
         return body();
     }
-    let path = format!("{}::{test}", module_path!().split_once("::").unwrap().1);
+    let path = format!("{}::{test}", module.split_once("::").unwrap().1);
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
     let output = command.args([&*path, "--exact", "--test-threads=1"]).env(ALONE, test).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);

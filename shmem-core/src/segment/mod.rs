@@ -7,6 +7,8 @@ mod directory;
 mod fork;
 mod handle;
 mod inner;
+#[cfg(test)]
+mod life_tests;
 mod migrate;
 #[cfg(test)]
 mod migrate_tests;

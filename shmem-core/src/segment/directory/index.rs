@@ -10,14 +10,22 @@
 //! This file needs `unsafe`: it reaches tables in mapped memory.
 
 use super::Directory;
+use super::entry::Entry;
 use crate::crash::crash_point;
 use crate::error::{Corrupt, Result};
 use crate::primitive::{AtomicU64, Ordering};
 use std::alloc::Layout;
 
-/// A slot: the hash's upper half and the entry's number + 1, or 0.
+/// The bits of a slot for an entry's place in its chunk; above are those for the chunk, and above these the hash's.
+const PLACE_BITS: u32 = 27;
+const _: () =
+    assert!(super::chunk_len(super::CHUNKS - 1) < 1 << PLACE_BITS && super::CHUNKS < 1 << (32 - PLACE_BITS));
+
+/// A slot: the hash's upper half, and chunk and place of the entry there + 1; or 0. (Not its number, from which a look-up would
+/// have to compute them.)
 fn slot(hash: u64, entry: u32) -> u64 {
-    hash & !0xFFFF_FFFF | u64::from(entry + 1)
+    let (chunk, i) = super::place(entry);
+    hash & !0xFFFF_FFFF | (((chunk as u64) << PLACE_BITS | i as u64) + 1)
 }
 
 /// What the header says of the current table: log2 of its slots in the upper byte, its offset below.
@@ -34,9 +42,15 @@ const FIRST_LOG2: u32 = 5;
 impl Table {
     #[inline]
     pub(super) fn decode(word: u64) -> Option<Self> {
-        let table = Table { at: word & ((1 << 56) - 1), log2: (word >> 56) as u32 };
+        let table = Self::of_checked(word);
         (table.at != 0 && table.at.is_multiple_of(8) && (FIRST_LOG2..=32).contains(&table.log2))
             .then_some(table)
+    }
+
+    /// The same of a word that was found to be one.
+    #[inline(always)]
+    pub(super) fn of_checked(word: u64) -> Self {
+        Table { at: word & ((1 << 56) - 1), log2: (word >> 56) as u32 }
     }
 
     fn encode(self) -> u64 {
@@ -60,19 +74,27 @@ impl Directory {
         (table.at.checked_add(table.bytes())? <= self.reserved_bytes()).then_some(table)
     }
 
+    #[inline(always)]
     fn slot_of(&self, table: Table, i: u64) -> &AtomicU64 {
         let at = table.at + TABLE_HEAD + 8 * (i & table.mask());
         // SAFETY: inside the table, which `table` checked to lie inside the mapping; 8-aligned.
         unsafe { &*self.at(at).cast() }
     }
 
-    /// Calls `found` with each entry number whose hash may be `hash`, until it answers `Some`.
-    #[inline]
-    pub(super) fn probe<R>(
-        &self,
+    /// The entry that a slot names, if it names one.
+    #[inline(always)]
+    fn entry_of(&self, slot: u64) -> Option<&Entry> {
+        let place = (slot as u32).checked_sub(1)?;
+        self.entry_in((place >> PLACE_BITS) as usize, place as usize & ((1 << PLACE_BITS) - 1))
+    }
+
+    /// Calls `found` with each entry whose hash may be `hash`, until it answers `Some`.
+    #[inline(always)]
+    pub(super) fn probe<'d, R>(
+        &'d self,
         table: Table,
         hash: u64,
-        mut found: impl FnMut(u32) -> Option<R>,
+        mut found: impl FnMut(&'d Entry) -> Option<R>,
     ) -> Option<R> {
         let mut i = hash;
         // Bounded: a damaged table may have no empty slot.
@@ -83,7 +105,7 @@ impl Directory {
                 return None;
             }
             if word >> 32 == hash >> 32
-                && let Some(entry) = (word as u32).checked_sub(1)
+                && let Some(entry) = self.entry_of(word)
                 && let Some(result) = found(entry)
             {
                 return Some(result);
@@ -127,8 +149,7 @@ impl Directory {
         for number in 0..self.high() {
             let Some(entry) = self.entry(number) else { continue };
             let state = entry.state();
-            let named = entry.kind.load(Ordering::Relaxed) & 0xFF != 3;
-            if named && state.is_indexed() && indexed < table.mask() as u32 {
+            if !entry.label().is_anonymous() && state.is_indexed() && indexed < table.mask() as u32 {
                 self.insert_into(table, entry.hash.load(Ordering::Relaxed), number);
                 indexed += 1;
             }
@@ -179,10 +200,7 @@ impl Directory {
             if word == 0 {
                 break;
             }
-            let home = (word as u32)
-                .checked_sub(1)
-                .and_then(|number| self.entry(number))
-                .map_or(next, |e| e.hash.load(Ordering::Relaxed) & mask);
+            let home = self.entry_of(word).map_or(next, |e| e.hash.load(Ordering::Relaxed) & mask);
             // It may fill the hole if its home does not lie between the hole and itself.
             if next.wrapping_sub(home) & mask >= next.wrapping_sub(hole) & mask {
                 self.slot_of(table, hole).store(word, Ordering::Release);
@@ -234,8 +252,7 @@ impl Directory {
         let Some(table) = self.table() else { return Vec::new() };
         let astray = |i: &u64| {
             let word = self.slot_of(table, *i).load(Ordering::Relaxed);
-            let number = (word as u32).checked_sub(1).filter(|number| *number < self.high());
-            let entry = number.and_then(|number| self.entry(number));
+            let entry = self.entry_of(word).filter(|entry| self.number_of(entry) < self.high());
             word != 0
                 && !entry.is_some_and(|entry| {
                     let state = entry.state();

@@ -22,8 +22,10 @@
 //! This file needs `unsafe`: it makes references to the old object.
 
 use super::pins::Pin;
+use super::staged::{Step, step};
+use super::wait::Making;
 use super::{
-    Directory, Entry, Key, Life, Locked, Phase, Pinned, Reservation, SLICE, Shape, State, drop_elements,
+    Directory, Entry, Hold, Key, Life, Locked, Phase, Pinned, Reservation, Shape, State, drop_elements,
 };
 use crate::access::{Access, MAX_ALIGN};
 use crate::crash::crash_point;
@@ -32,7 +34,8 @@ use crate::layout::{Fingerprint, ShmSafe};
 use crate::mapping::registry;
 use crate::primitive::Ordering;
 use crate::sys::clock::Deadline;
-use staged::{Step, step};
+
+use std::mem::ManuallyDrop;
 use std::slice;
 use std::time::Duration;
 
@@ -45,7 +48,7 @@ const LOOK_AGAIN: Duration = Duration::from_micros(200);
 /// What became of the beginning of a migration.
 enum Begun<'d> {
     /// The name leads to something else than an `Old`, now pinned.
-    Other(u32),
+    Other(Hold),
     /// The old object is marked, the new one reserved.
     Marked { old: Mark<'d>, new: Reservation<'d> },
 }
@@ -58,24 +61,27 @@ struct Mark<'d> {
     /// The state it is marked with.
     state: State,
     fork_generation: u64,
+    making: Making,
 }
 
 impl Drop for Mark<'_> {
     fn drop(&mut self) {
+        self.making.end();
         // In the child of a fork inside the conversion it is the parent's.
         if self.fork_generation == registry::fork_generation() {
             self.entry.settle(self.state.to(Phase::Live));
+            self.entry.is_made(self.making.constructor());
         }
         self.directory.migrations.fetch_sub(1, Ordering::Release);
     }
 }
 
 /// Lets go of the new object if the old one's drop panics.
-struct Held<'d>(&'d Directory, u32);
+struct Held<'d>(&'d Directory, Hold);
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.0.unpin(self.1, None);
+        self.0.unpin(self.1);
     }
 }
 
@@ -93,7 +99,7 @@ impl Directory {
         self.sweep_orphans::<Old>();
         self.sweep_orphans::<New>();
         let (old, new) = match self.begin::<Old, New>(old_key, new_key, shape)? {
-            Begun::Other(number) => return self.typed::<New>(number, new_key, shape),
+            Begun::Other(hold) => return self.typed::<New>(hold, new_key, shape),
             Begun::Marked { old, new } => (old, new),
         };
         crash_point!("migrate.reserved");
@@ -111,16 +117,16 @@ impl Directory {
         assert!(new.is_ours(), "shmem: a conversion that forked returned in the child");
         step(Step::Built);
         crash_point!("migrate.built");
-        let number = new.number;
+        let hold = new.hold;
         let lock = self.lock()?;
-        let (old_number, old_entry, state) = self.commit(&lock, old, new);
+        let (old_entry, state) = self.commit(&lock, old, new);
         drop(lock);
         step(Step::Settled);
         crash_point!("migrate.settled");
-        let held = Held(self, number);
-        self.reap_if_free(old_number, old_entry, Some((drop_elements::<Old>, state)));
+        let held = Held(self, hold);
+        self.reap_if_free(old_entry, Some((drop_elements::<Old>, state)));
         std::mem::forget(held);
-        Ok(Pinned { number, at: first.cast(), count })
+        Ok(Pinned { hold, at: first.cast(), count })
     }
 
     /// Marks the old entry and reserves a new one, as soon as nobody holds the old one; under one lock, so nobody sees
@@ -131,7 +137,7 @@ impl Directory {
         new_key: &Key<'_>,
         shape: Shape,
     ) -> Result<Begun<'_>> {
-        let [old_hash, new_hash] = [old_key, new_key].map(|key| key.hash(self.context.hash_seed()));
+        let [old_hash, new_hash] = [old_key, new_key].map(|key| self.hash(key));
         let patience = Deadline::after(HOLD_ON);
         loop {
             let lock = self.lock()?;
@@ -141,7 +147,7 @@ impl Directory {
                 key = old_key;
                 found = self.lookup_locked(&lock, old_key, old_hash)?;
             }
-            let Some((number, entry, state)) = found else {
+            let Some((entry, state)) = found else {
                 return Err(NameError::NotFound { name: old_key.owned_name() }.into());
             };
             if !state.is(Phase::Live) {
@@ -149,29 +155,31 @@ impl Directory {
                 self.wait_for(lock, entry, state, key)?;
                 continue;
             }
-            let stored = [0, 1].map(|i| entry.fingerprint[i].load(Ordering::Relaxed));
+            let stored = entry.fingerprint();
             if stored != Fingerprint::halves_of::<Old>() || stored == Fingerprint::halves_of::<New>() {
-                match self.pin(number, entry, || entry.state().is(Phase::Live)) {
-                    Pin::Held => return Ok(Begun::Other(number)),
+                // Before it is pinned: what cannot be dropped here is not held up.
+                self.check_type::<New>(entry, new_key, shape)?;
+                match self.pin(entry, || entry.state() == state, || self.glue_of::<New>(entry)) {
+                    Pin::Held(hold) => return Ok(Begun::Other(hold)),
                     Pin::Gone => continue,
                     Pin::NoRecord => return Err(self.no_record()),
                 }
             }
             self.check_type::<Old>(entry, key, shape)?;
+            let number = self.number_of(entry);
             if let Some(old) = self.mark(&lock, number, entry, state)? {
                 step(Step::Marked);
                 crash_point!("migrate.marked");
-                let slice = entry.kind.load(Ordering::Relaxed) & SLICE != 0;
+                let slice = entry.label().is_slice();
                 let count = entry.count.load(Ordering::Relaxed);
                 let shape = if slice { Shape::Slice(Some(count)) } else { Shape::One };
                 let life = Life::new(number, state);
-                let (number, entry) = self.reserve::<New>(lock, new_key, new_hash, shape, Some(life))?;
-                let fork_generation = registry::fork_generation();
-                let new = Reservation { directory: self, number, entry, fork_generation };
+                let (hold, entry) = self.reserve::<New>(lock, new_key, new_hash, shape, Some(life))?;
+                let new = Reservation::new(self, hold, entry);
                 return Ok(Begun::Marked { old, new });
             }
             drop(lock);
-            let holders = self.holders(entry);
+            let holders = entry.holders();
             if patience.has_passed() && !holders.is_empty() {
                 let holders = holders.len() as u32;
                 return Err(NameError::InUse { name: key.owned_name(), holders }.into());
@@ -205,6 +213,7 @@ impl Directory {
         self.migrations.fetch_add(1, Ordering::Relaxed);
         if !entry.advance(state, marked) {
             self.migrations.fetch_sub(1, Ordering::Relaxed);
+            entry.is_made(lock.slot.owner());
             return Ok(None);
         }
         let mark = Mark {
@@ -213,17 +222,20 @@ impl Directory {
             entry,
             state: marked,
             fork_generation: registry::fork_generation(),
+            making: Making::begin(entry),
         };
         Ok((!entry.is_pinned()).then_some(mark))
     }
 
     /// Lets the new entry take the old one's place; gives the old one, to be dropped.
-    fn commit<'d>(&self, _lock: &Locked<'_>, old: Mark<'d>, new: Reservation<'d>) -> (u32, &'d Entry, State) {
+    fn commit<'d>(&self, _lock: &Locked<'_>, old: Mark<'d>, new: Reservation<'d>) -> (&'d Entry, State) {
         let hash = old.entry.hash.load(Ordering::Relaxed);
         let (number, entry, state) = (old.number, old.entry, old.state);
         let new_entry = new.entry;
         // Nothing below panics.
-        std::mem::forget((old, new));
+        let (old, new) = (ManuallyDrop::new(old), ManuallyDrop::new(new));
+        new.making.end();
+        old.making.end();
         let moving = self.moving();
         crash_point!("migrate.moving");
         // CRASH migrate: until this store the name is the old object's, from it on the new one's; see the module's table.
@@ -238,8 +250,9 @@ impl Directory {
         step(Step::Removed);
         crash_point!("migrate.removed");
         new_entry.supersedes.store(0, Ordering::Relaxed);
+        new_entry.is_made(new.making.constructor());
         self.migrations.fetch_sub(1, Ordering::Release);
-        (number, entry, state)
+        (entry, state)
     }
 
     /// Goes on where a dead holder of the lock stopped between a migration's commit and its end. Under the lock.
@@ -258,7 +271,7 @@ impl Directory {
             {
                 old_entry.settle(state.to(Phase::Unlinked));
                 crash_point!("finish.unlinked");
-                self.reap_if_free(old, old_entry, None);
+                self.reap_if_free(old_entry, None);
                 crash_point!("finish.reaped");
             }
             entry.supersedes.store(0, Ordering::Relaxed);
@@ -278,50 +291,5 @@ impl Directory {
             crash_point!("takeback.live");
         }
         true
-    }
-}
-
-/// What a test lets happen between the steps of a migration.
-pub(super) mod staged {
-    /// A step that was just made.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub(crate) enum Step {
-        /// A look-up met a live entry, and is about to pin it.
-        Met,
-        /// The old entry was found unpinned, and is about to be marked.
-        Unpinned,
-        Marked,
-        Reserved,
-        Built,
-        Committed,
-        Unlinked,
-        Removed,
-        Settled,
-    }
-
-    #[cfg(not(test))]
-    #[inline(always)]
-    pub(in super::super) fn step(_: Step) {}
-
-    #[cfg(test)]
-    type Action = (Step, Box<dyn FnOnce()>);
-
-    #[cfg(test)]
-    thread_local! {
-        static NEXT: std::cell::Cell<Option<Action>> = const { std::cell::Cell::new(None) };
-    }
-
-    #[cfg(test)]
-    pub(in super::super) fn step(step: Step) {
-        match NEXT.take() {
-            Some((at, action)) if at == step => action(),
-            other => NEXT.set(other),
-        }
-    }
-
-    /// Lets this thread do something when it next comes behind `step`.
-    #[cfg(test)]
-    pub(crate) fn at(step: Step, action: impl FnOnce() + 'static) {
-        NEXT.set(Some((step, Box::new(action))));
     }
 }

@@ -16,33 +16,38 @@ mod locate;
 mod migrate;
 mod pins;
 mod schema_store;
+mod staged;
+mod wait;
 
 pub(crate) use entry::MAX_NAME;
 pub use entry::ObjectKind;
-use entry::{Entry, INLINE_NAME, Life, Phase, SLICE, State};
+use entry::{Entry, INLINE_NAME, Label, Life, Phase, State};
+pub(crate) use pins::Hold;
 use pins::{LocalPins, Pin};
+pub(crate) use staged::Step;
+use staged::step;
+use wait::Making;
 
 use crate::access::{Access, Context, MAX_ALIGN};
 use crate::crash::crash_point;
 use crate::error::{Corrupt, Error, NameError, Result};
 use crate::layout::init::{Init, Partial};
 use crate::layout::{
-    Fingerprint, ShmHasher, ShmSafe, TypeInfo, any_lock_held, describe_stored, first_difference, from_halves,
+    BytesHasher, Fingerprint, ShmSafe, TypeInfo, any_lock_held, describe_stored, first_difference,
+    from_halves,
 };
 use crate::mapping::registry;
 use crate::mapping::superblock::{DIRECTORY_AT, FixedHeader};
-use crate::participant::{MAX_PROCESSES, Owner, Participants, Recovered, SlotHandle, current_owner};
+use crate::participant::{MAX_PROCESSES, Participants, SlotHandle, current_owner};
 use crate::primitive::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Acquired, Patience, RawLock};
-use crate::sys::clock::Deadline;
-use crate::sys::futex::{self, Woken};
 use arc_swap::ArcSwap;
 use std::alloc::Layout;
 use std::any::TypeId;
 use std::collections::HashSet;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, fence};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 /// How often a reader that cannot lock looks into an index that is being changed, before it looks at every entry.
 const MISSES: u32 = 64;
@@ -53,9 +58,6 @@ const MISSES_AT_MOST: u32 = 64 * MISSES;
 const FIRST_CHUNK: usize = 16;
 /// Chunks: room for 2²⁷ objects.
 pub(super) const CHUNKS: usize = 23;
-
-/// How long to wait for a constructor before asking whether it is alive.
-const CHECK_CONSTRUCTOR: Duration = Duration::from_millis(10);
 
 /// The directory's mutable header in the first page.
 #[repr(C)]
@@ -75,9 +77,8 @@ struct Header {
     used: AtomicU32,
     /// An entry that may be free; a hint.
     free: AtomicU32,
-    /// Orphaned objects; a hint.
-    orphans: AtomicU32,
-    _zero: u32,
+    /// How many orphaned objects there are, a hint, in bits 0–31; above, how many there ever were.
+    orphans: AtomicU64,
     /// Where the chunks of entries stand.
     chunks: [AtomicU64; CHUNKS],
 }
@@ -110,7 +111,7 @@ fn number(chunk: usize, i: usize) -> u32 {
     (FIRST_CHUNK * ((1 << chunk) - 1) + i) as u32
 }
 
-fn chunk_len(chunk: usize) -> usize {
+const fn chunk_len(chunk: usize) -> usize {
     FIRST_CHUNK << chunk
 }
 
@@ -146,13 +147,6 @@ impl<'n> Key<'n> {
         Key { kind: ObjectKind::Anonymous, name: "" }
     }
 
-    #[inline]
-    fn hash(&self, seed: u64) -> u64 {
-        let mut hasher = ShmHasher::new(seed ^ u64::from(self.kind.code()));
-        hasher.write_bytes(self.name.as_bytes());
-        hasher.finish()
-    }
-
     fn owned_name(&self) -> String {
         self.name.to_owned()
     }
@@ -177,7 +171,7 @@ impl std::fmt::Display for Shape {
 
 /// A pinned object.
 pub(crate) struct Pinned {
-    pub(crate) number: u32,
+    pub(crate) hold: Hold,
     pub(crate) at: NonNull<u8>,
     pub(crate) count: usize,
 }
@@ -215,8 +209,10 @@ pub(crate) struct Directory {
     storing: Mutex<()>,
     /// How many migrations this mapping is at.
     migrations: AtomicU32,
-    /// Chunks found to lie in live blocks, by their offsets.
-    checked_chunks: [AtomicU64; CHUNKS],
+    /// What names are hashed with, by kind.
+    hashers: [BytesHasher; 3],
+    /// Where the chunks of entries stand here; null until they were found to lie in live blocks.
+    chunks: [AtomicPtr<Entry>; CHUNKS],
     /// The index word whose table was found to lie in a live block.
     checked_index: AtomicU64,
 }
@@ -229,6 +225,8 @@ impl Directory {
         header: &FixedHeader,
     ) -> Result<Self, Corrupt> {
         debug_assert!(header.processes as usize <= MAX_PROCESSES);
+        let kinds = [ObjectKind::Named, ObjectKind::Unique, ObjectKind::Anonymous];
+        let hashers = kinds.map(|kind| BytesHasher::new(context.hash_seed() ^ kind.code()));
         let directory = Directory {
             context,
             participants,
@@ -236,18 +234,27 @@ impl Directory {
             known_types: ArcSwap::default(),
             storing: Mutex::default(),
             migrations: AtomicU32::new(0),
-            checked_chunks: Default::default(),
+            hashers,
+            chunks: Default::default(),
             checked_index: AtomicU64::new(0),
         };
         directory.validate()?;
         Ok(directory)
     }
 
+    /// The hash of kind and name.
+    #[inline(always)]
+    fn hash(&self, key: &Key<'_>) -> u64 {
+        self.hashers[key.kind as usize].hash(key.name.as_bytes())
+    }
+
+    #[inline(always)]
     fn header(&self) -> &Header {
         // SAFETY: the first page is mapped and has room for it; all its fields are atomics.
         unsafe { &*self.at(DIRECTORY_AT).cast() }
     }
 
+    #[inline(always)]
     fn at(&self, offset: u64) -> *mut u8 {
         self.context.base().wrapping_add(offset as usize)
     }
@@ -276,21 +283,50 @@ impl Directory {
     /// The entry with this number; `None` if there is none or its chunk is damaged.
     fn entry(&self, number: u32) -> Option<&Entry> {
         let (chunk, i) = place(number);
-        // SYNC chunk: Acquire, pairs with the Release that published the chunk.
-        let at = self.header().chunks.get(chunk)?.load(Ordering::Acquire);
-        if at != self.checked_chunks[chunk].load(Ordering::Relaxed) || at == 0 {
-            self.check_chunk(chunk, at)?;
-        }
-        // SAFETY: inside a live block of the chunk's size; all its fields are atomics.
-        Some(unsafe { &*self.at(at).cast::<Entry>().add(i) })
+        self.entry_in(chunk, i)
+    }
+
+    /// Entry `i` of a chunk; `None` if there is none or the chunk is damaged.
+    #[inline(always)]
+    fn entry_in(&self, chunk: usize, i: usize) -> Option<&Entry> {
+        // SYNC chunk: Acquire, pairs with the Release in `check_chunk`.
+        let first = match self.chunks.get(chunk)?.load(Ordering::Acquire) {
+            first if !first.is_null() => first,
+            _ => self.check_chunk(chunk)?,
+        };
+        // SAFETY: inside a live block of the chunk's size, which is never freed; all its fields are atomics.
+        (i < chunk_len(chunk)).then(|| unsafe { &*first.add(i) })
+    }
+
+    /// The number of an entry, which is one of this directory's.
+    fn number_of(&self, entry: &Entry) -> u32 {
+        self.number_at(ptr::from_ref(entry).addr()).expect("an entry of this directory")
+    }
+
+    /// The entry at this address, if it is one of this directory's.
+    fn entry_at(&self, at: usize) -> Option<&Entry> {
+        self.entry(self.number_at(at)?)
+    }
+
+    fn number_at(&self, at: usize) -> Option<u32> {
+        let of_chunk = |(chunk, first): (usize, &AtomicPtr<Entry>)| {
+            let first = first.load(Ordering::Acquire);
+            let i = at.wrapping_sub(first.addr()) / size_of::<Entry>();
+            (!first.is_null() && i < chunk_len(chunk)).then(|| number(chunk, i))
+        };
+        self.chunks.iter().enumerate().find_map(of_chunk)
     }
 
     #[cold]
-    fn check_chunk(&self, chunk: usize, at: u64) -> Option<()> {
+    fn check_chunk(&self, chunk: usize) -> Option<*mut Entry> {
+        // SYNC chunk: Acquire, pairs with the Release that published the chunk.
+        let at = self.header().chunks.get(chunk)?.load(Ordering::Acquire);
         let block = self.context.allocator().block_at(at)?;
         let bytes = (chunk_len(chunk) * size_of::<Entry>()) as u64;
         let fits = at != 0 && block.offset == at && at.is_multiple_of(64) && block.size_bytes >= bytes;
-        fits.then(|| self.checked_chunks[chunk].store(at, Ordering::Relaxed))
+        let first = fits.then(|| self.at(at).cast::<Entry>())?;
+        self.chunks[chunk].store(first, Ordering::Release);
+        Some(first)
     }
 
     /// Whether what the header names can be followed.
@@ -335,30 +371,49 @@ impl Directory {
     // ---- names ---------------------------------------------------------------------------------------
 
     fn name_bytes(&self, entry: &Entry) -> Option<&[u8]> {
-        let len = entry.name_len.load(Ordering::Relaxed) as usize;
-        let at = match entry.name_at.load(Ordering::Relaxed) {
-            0 if len <= INLINE_NAME => (&raw const entry.name).cast::<u8>(),
-            0 => return None,
-            at => {
-                let block = self.context.allocator().block_at(at)?;
-                let fits = block.offset == at && len <= MAX_NAME && block.size_bytes >= len as u64;
-                fits.then(|| self.at(at).cast_const())?
-            }
+        let len = entry.label().name_len();
+        let at = match len {
+            0..=INLINE_NAME => (&raw const entry.name).cast::<u8>(),
+            _ => self.name_block(entry.name_at(), len)?,
         };
         // SAFETY: inside the entry or a live block; written before the entry was published, and not again while it
         // is pinned or the directory lock is held, as every caller does one of.
         Some(unsafe { std::slice::from_raw_parts(at, len) })
     }
 
-    fn is_named(&self, entry: &Entry, key: &Key<'_>, hash: u64) -> bool {
-        entry.hash.load(Ordering::Relaxed) == hash
-            && entry.kind.load(Ordering::Relaxed) & 0xFF == key.kind.code()
-            && self.name_bytes(entry) == Some(key.name.as_bytes())
+    fn name_block(&self, at: u64, len: usize) -> Option<*const u8> {
+        let block = self.context.allocator().block_at(at)?;
+        let fits = block.offset == at && len <= MAX_NAME && block.size_bytes >= len as u64;
+        fits.then(|| self.at(at).cast_const())
     }
 
-    /// The live object called `key`, pinned; without a lock.
-    fn find_pinned(&self, key: &Key<'_>) -> Result<Option<u32>> {
-        let hash = key.hash(self.context.hash_seed());
+    /// Whether the entry has this name. It may become another's meanwhile, if it is neither pinned nor locked: then the
+    /// answer is to be thrown away.
+    fn is_named(&self, entry: &Entry, key: &Key<'_>) -> bool {
+        let name = key.name.as_bytes();
+        if !entry.label().names(key.kind, name.len()) {
+            return false;
+        }
+        if name.len() <= INLINE_NAME {
+            return entry.has_inline_name(name);
+        }
+        let Some(at) = self.name_block(entry.name_at(), name.len()) else {
+            return false;
+        };
+        name.iter().enumerate().all(|(i, wanted)| {
+            // SAFETY: inside a block of this segment.
+            unsafe { AtomicU8::from_ptr(at.cast_mut().add(i)) }.load(Ordering::Relaxed) == *wanted
+        })
+    }
+
+    /// The live object called `key`, pinned; without a lock. An object that `check` objects to is not pinned: if it is
+    /// destroyed just then, nobody has to wait for a thread that cannot drop it.
+    fn find_pinned<T: ShmSafe>(
+        &self,
+        key: &Key<'_>,
+        check: impl Fn(&Entry) -> Result<()>,
+    ) -> Result<Option<Hold>> {
+        let hash = self.hash(key);
         for _ in 0..64 {
             // SYNC sequence: Acquire, so that no slot is read before it.
             let sequence = self.header().sequence.load(Ordering::Acquire);
@@ -369,8 +424,7 @@ impl Directory {
             // Live no more by the time it was pinned: it is gone, or is being converted (and may be live again by now).
             let mut changed = false;
             let mut converting = false;
-            let found = self.probe(table, hash, |number| {
-                let entry = self.entry(number)?;
+            let found = self.probe(table, hash, |entry| {
                 if entry.hash.load(Ordering::Relaxed) != hash {
                     return None;
                 }
@@ -380,10 +434,19 @@ impl Directory {
                     converting |= state.is(Phase::Converting);
                     return None;
                 }
-                migrate::staged::step(migrate::staged::Step::Met);
-                let wanted = || entry.state().is(Phase::Live) && self.is_named(entry, key, hash);
-                match self.pin(number, entry, wanted) {
-                    Pin::Held => Some(Ok(number)),
+                let objection = if self.is_named(entry, key) { check(entry).err() } else { return None };
+                step(Step::Met);
+                let wanted = || {
+                    // SYNC life: Acquire, pairs with the fence in `reserve`.
+                    fence(Ordering::Acquire);
+                    entry.state() == state
+                };
+                if let Some(objection) = objection {
+                    changed |= !wanted();
+                    return (!changed).then_some(Err(objection));
+                }
+                match self.pin(entry, || wanted() && self.is_named(entry, key), || self.glue_of::<T>(entry)) {
+                    Pin::Held(hold) => Some(Ok(hold)),
                     Pin::Gone => {
                         changed = true;
                         None
@@ -406,14 +469,15 @@ impl Directory {
         loop {
             let lock = self.lock()?;
             match self.lookup_locked(&lock, key, hash)? {
-                Some((number, entry, state)) if state.is(Phase::Live) => {
-                    match self.pin(number, entry, || entry.state().is(Phase::Live)) {
-                        Pin::Held => return Ok(Some(number)),
+                Some((entry, state)) if state.is(Phase::Live) => {
+                    check(entry)?;
+                    match self.pin(entry, || entry.state() == state, || self.glue_of::<T>(entry)) {
+                        Pin::Held(hold) => return Ok(Some(hold)),
                         Pin::Gone => return Ok(None),
                         Pin::NoRecord => return Err(self.no_record()),
                     }
                 }
-                Some((_, entry, state)) if state.is(Phase::Converting) => {
+                Some((entry, state)) if state.is(Phase::Converting) => {
                     self.wait_for(lock, entry, state, key)?;
                 }
                 _ => return Ok(None),
@@ -422,57 +486,21 @@ impl Directory {
     }
 
     /// The entry that has the name. Beside one that is there, the reservation of what is to supersede it does not count.
-    fn lookup_locked(
-        &self,
-        _: &Locked<'_>,
-        key: &Key<'_>,
-        hash: u64,
-    ) -> Result<Option<(u32, &Entry, State)>> {
+    fn lookup_locked(&self, _: &Locked<'_>, key: &Key<'_>, hash: u64) -> Result<Option<(&Entry, State)>> {
         let Some(table) = self.checked_table()? else { return Ok(None) };
         let mut reserved = None;
-        let there = self.probe(table, hash, |number| {
-            let entry = self.entry(number)?;
+        let there = self.probe(table, hash, |entry| {
             let state = entry.state();
-            if !state.is_indexed() || !self.is_named(entry, key, hash) {
+            if !state.is_indexed() || !self.is_named(entry, key) {
                 return None;
             }
             if state.is(Phase::Reserved) {
-                reserved.get_or_insert((number, entry, state));
+                reserved.get_or_insert((entry, state));
                 return None;
             }
-            Some((number, entry, state))
+            Some((entry, state))
         });
         Ok(there.or(reserved))
-    }
-
-    /// Waits, for a while and not under the lock, until an entry that is being constructed or converted is not in
-    /// `state` any more.
-    fn wait_for(&self, lock: Locked<'_>, entry: &Entry, state: State, key: &Key<'_>) -> Result<()> {
-        if Owner(entry.constructor.load(Ordering::Relaxed)) == lock.slot.owner() {
-            return Err(NameError::Recursive { name: key.owned_name() }.into());
-        }
-        drop(lock);
-        // Its agent publishes or gives up, and wakes us; or it dies, and we clean up after it.
-        let asleep = state.with_sleepers();
-        let marked = state == asleep || entry.advance(state, asleep);
-        let check_at = Deadline::after(CHECK_CONSTRUCTOR).ns();
-        if marked && futex::wait(&entry.state, asleep.0, Some(check_at)) == Woken::TimedOut {
-            let recovered =
-                state.agent().is_some_and(|agent| self.participants.recover_if_dead(agent) != Recovered::No);
-            // Asked last: an agent ends what it does before it goes.
-            if !recovered && self.is_nobodys(state) && entry.state() == asleep {
-                return Err(self.damaged(entry, "a reservation or a conversion is nobody's"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the agent that the state names cannot be one.
-    fn is_nobodys(&self, state: State) -> bool {
-        let Some(agent) = state.agent() else { return true };
-        let ours = self.participants.attached_now() == Some(agent);
-        (ours && state.is(Phase::Converting) && self.migrations.load(Ordering::Acquire) == 0)
-            || !self.participants.is_attached(agent)
     }
 
     // ---- the lock ------------------------------------------------------------------------------------
@@ -502,11 +530,16 @@ impl Directory {
         crash_point!("repair.migrated");
         self.rebuild();
         crash_point!("repair.rebuilt");
-        let count = |counts: fn(State) -> bool| {
-            (0..self.high()).filter_map(|n| self.entry(n)).filter(|e| counts(e.state())).count() as u32
-        };
-        self.header().used.store(count(|state| !state.is(Phase::Free)), Ordering::Relaxed);
+        self.count_used();
         crash_point!("repair.counted");
+    }
+
+    /// Makes `used` right; gives it. Under the directory lock.
+    fn count_used(&self) -> u32 {
+        let entries = (0..self.high()).filter_map(|n| self.entry(n));
+        let used = entries.filter(|e| !e.state().is(Phase::Free)).count() as u32;
+        self.header().used.store(used, Ordering::Relaxed);
+        used
     }
 
     /// Undoes what a dead process left in the directory: its pins, its reservations, its half-done conversions and
@@ -515,15 +548,14 @@ impl Directory {
         let mut done = true;
         for number in 0..self.high() {
             let Some(entry) = self.entry(number) else { continue };
-            let (word, bit) = entry.pin_bit(dead);
-            word.fetch_and(!bit, Ordering::SeqCst);
+            self.unpin_dead(entry, dead);
             crash_point!("recover.unpinned");
             let state = entry.state();
             let of_dead = state.agent() == Some(dead);
             match state.phase() {
                 Some(Phase::Reserved) if of_dead => {
                     crash_point!("recover.reservation");
-                    done &= self.roll_back(number, entry);
+                    done &= self.roll_back(entry);
                 }
                 Some(Phase::Converting) if of_dead => {
                     crash_point!("recover.conversion");
@@ -532,17 +564,21 @@ impl Directory {
                 // Its drop ran half-way: the object is leaked, never dropped twice.
                 Some(Phase::Freeing) if of_dead => {
                     crash_point!("recover.release");
-                    self.release(number, entry);
+                    self.release(entry);
                 }
                 Some(Phase::Live)
-                    if entry.kind.load(Ordering::Relaxed) & 0xFF == 3
+                    if entry.label().is_anonymous()
                         && !entry.is_pinned()
                         && entry.advance(state, state.to(Phase::Unlinked)) =>
                 {
                     crash_point!("recover.anonymous");
-                    self.reap_if_free(number, entry, None);
+                    self.reap_if_free(entry, None);
                 }
-                Some(Phase::Unlinked) => self.reap_if_free(number, entry, None),
+                Some(Phase::Unlinked) => self.reap_if_free(entry, None),
+                // Perhaps it died before it had counted it.
+                Some(Phase::Orphan) if !self.has_orphans() => {
+                    self.header().orphans.fetch_add(1, Ordering::SeqCst);
+                }
                 _ => {}
             }
         }
@@ -552,47 +588,52 @@ impl Directory {
 
     /// Takes back a reservation. The object's block, if there is one yet, is freed; what a half-built value owned
     /// was dropped by its initialiser, or is leaked if that died. `false` if the directory cannot be locked.
-    fn roll_back(&self, number: u32, entry: &Entry) -> bool {
+    fn roll_back(&self, entry: &Entry) -> bool {
         let Ok(_lock) = self.lock() else { return false };
         crash_point!("rollback.locked");
         if entry.state().is(Phase::Reserved) {
             // All under the lock: an index made anew meanwhile would have the name again.
-            self.remove(entry.hash.load(Ordering::Relaxed), number);
+            self.remove(entry.hash.load(Ordering::Relaxed), self.number_of(entry));
+            step(Step::TakenOut);
             crash_point!("rollback.removed");
+            // CRASH roll-back: whoever goes on begins again; a death inside this leaks the block.
             self.free_object_block(entry);
+            step(Step::Emptied);
             crash_point!("rollback.freed");
-            self.release(number, entry);
+            self.release(entry);
+            step(Step::Released);
             crash_point!("rollback.released");
         }
         true
     }
 
     /// Makes an entry free and wakes whoever waits for it.
-    fn release(&self, number: u32, entry: &Entry) {
-        let name_at = entry.name_at.load(Ordering::Relaxed);
+    fn release(&self, entry: &Entry) {
+        let name_at = entry.name_at();
         // CRASH release: a death between these leaks the name's block.
         if name_at != 0 {
-            entry.name_at.store(0, Ordering::Relaxed);
+            entry.name[0].store(0, Ordering::Relaxed);
             crash_point!("release.unnamed");
-            let len = (entry.name_len.load(Ordering::Relaxed) as usize).clamp(1, MAX_NAME);
+            let len = entry.label().name_len().clamp(1, MAX_NAME);
             let block = NonNull::new(self.at(name_at)).expect("not null: an offset into the mapping");
             // SAFETY: allocated for this name with this length; nobody reads an entry that is neither pinned nor named.
             unsafe { self.access().deallocate(block, Layout::from_size_align_unchecked(len, 1)) };
         }
         crash_point!("release.nameless");
-        self.header().free.store(number, Ordering::Relaxed);
+        self.header().free.store(self.number_of(entry), Ordering::Relaxed);
         crash_point!("release.hinted");
         // CRASH release: until this store the entry is its agent's, and recovery comes here again; a death behind it
-        // leaves `used` too high, and so an entry unused until the next repair.
+        // leaves `used` too high, and so an entry unused until the entries are counted again (`take_entry`).
         entry.settle(entry.state().to(Phase::Free));
         crash_point!("release.free");
-        self.header().used.fetch_sub(1, Ordering::Relaxed);
+        let used = &self.header().used;
+        let _ = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| used.checked_sub(1));
     }
 
     fn element_layout(&self, entry: &Entry) -> Option<(Layout, u64)> {
         let count = entry.count.load(Ordering::Relaxed);
         let size = entry.element_size.load(Ordering::Relaxed).checked_mul(count)?;
-        let align = entry.element_align.load(Ordering::Relaxed) as usize;
+        let align = entry.label().align();
         let layout = Layout::from_size_align(usize::try_from(size).ok()?, align).ok()?;
         (align <= MAX_ALIGN).then_some((layout, count))
     }
@@ -622,31 +663,69 @@ impl Directory {
         }
     }
 
+    #[inline(always)]
     fn object_at(&self, entry: &Entry) -> NonNull<u8> {
         let at = match entry.object.load(Ordering::Relaxed) {
-            0 => ptr::without_provenance_mut(entry.element_align.load(Ordering::Relaxed) as usize),
+            0 => ptr::without_provenance_mut(entry.label().align()),
             at => self.at(at),
         };
         NonNull::new(at).expect("an alignment or an address in the mapping")
     }
 
+    /// Whether there may be orphans.
+    #[inline(always)]
+    fn has_orphans(&self) -> bool {
+        self.header().orphans.load(Ordering::Relaxed) as u32 != 0
+    }
+
+    /// Goes from `state`, unlinked, to orphaned.
+    fn orphan(&self, entry: &Entry, state: State) {
+        let orphans = &self.header().orphans;
+        // CRASH orphan: counted before, so a death here leaves a hint that is too high, until somebody finds no orphan; and
+        // again, in the upper half, afterwards, so that who looked before does not take the hint back.
+        orphans.fetch_add(1, Ordering::SeqCst);
+        crash_point!("orphan.counted");
+        if entry.advance(state, state.to(Phase::Orphan)) {
+            crash_point!("orphan.left");
+            orphans.fetch_add(1 << 32, Ordering::SeqCst);
+        } else {
+            self.one_orphan_less();
+        }
+    }
+
+    fn one_orphan_less(&self) {
+        let less = |orphans: u64| (orphans as u32 != 0).then(|| orphans - 1);
+        let _ = self.header().orphans.fetch_update(Ordering::SeqCst, Ordering::Relaxed, less);
+    }
+
     /// Frees the orphans of type `T`, if there are any.
     fn sweep_orphans<T: ShmSafe>(&self) {
-        if self.header().orphans.load(Ordering::Relaxed) == 0 || self.participants.process().is_err() {
+        let hint = self.header().orphans.load(Ordering::SeqCst);
+        if hint as u32 == 0 || self.participants.process().is_err() {
             return;
         }
         let wanted = Fingerprint::halves_of::<T>();
+        let mut met = false;
         for number in 0..self.high() {
             let Some(entry) = self.entry(number) else { continue };
             let state = entry.state();
-            let same = [0, 1].map(|i| entry.fingerprint[i].load(Ordering::Relaxed)) == wanted;
-            if state.is(Phase::Orphan) && same && self.is_in_block::<T>(entry) {
-                // Counted after, and by one alone.
-                if self.reap(number, entry, state, drop_elements::<T>) {
-                    crash_point!("orphan.swept");
-                    self.header().orphans.fetch_sub(1, Ordering::Relaxed);
-                }
+            if !state.is(Phase::Orphan) {
+                continue;
             }
+            met = true;
+            // Counted after, and by one alone.
+            if entry.fingerprint() == wanted
+                && self.is_in_block::<T>(entry)
+                && self.reap(entry, state, drop_elements::<T>)
+            {
+                crash_point!("orphan.swept");
+                self.one_orphan_less();
+            }
+        }
+        if !met {
+            // Not one, and none was added since: a death left the hint.
+            let (none, relaxed) = (hint >> 32 << 32, Ordering::Relaxed);
+            let _ = self.header().orphans.compare_exchange(hint, none, Ordering::SeqCst, relaxed);
         }
     }
 
@@ -655,42 +734,44 @@ impl Directory {
     /// The object called `key`, pinned, if it is there.
     #[inline(always)]
     pub(crate) fn find<T: ShmSafe>(&self, key: &Key<'_>, shape: Shape) -> Result<Option<Pinned>> {
-        match self.find_hot::<T>(*key, shape) {
-            Some((number, at)) if shape == Shape::One => Ok(Some(Pinned { number, at, count: 1 })),
-            Some((number, at)) => {
-                // Pinned, so the entry stays.
-                let count = self.entry(number).map_or(0, |e| e.count.load(Ordering::Relaxed) as usize);
-                Ok(Some(Pinned { number, at, count }))
+        if shape == Shape::One {
+            if let Some((hold, at)) = self.find_hot::<T, false>(key.name, key.kind) {
+                return Ok(Some(Pinned { hold, at, count: 1 }));
             }
-            None => self.find_slow::<T>(key, shape),
+        } else if let Some((hold, at)) = self.find_hot::<T, true>(key.name, key.kind) {
+            // Pinned, so the entry stays.
+            let count = hold.entry(self).count.load(Ordering::Relaxed);
+            if matches!(shape, Shape::Slice(Some(n)) if n != count) {
+                self.unpin_of(hold, registry::fork_generation() as u32, drop_elements::<T>);
+            } else {
+                return Ok(Some(Pinned { hold, at, count: count as usize }));
+            }
         }
+        self.find_slow::<T>(key, shape)
     }
 
     #[cold]
     fn find_slow<T: ShmSafe>(&self, key: &Key<'_>, shape: Shape) -> Result<Option<Pinned>> {
-        if self.header().orphans.load(Ordering::Relaxed) != 0 {
+        if self.has_orphans() {
             self.sweep_orphans::<T>();
         }
-        match self.find_pinned(key)? {
-            Some(number) => self.typed::<T>(number, key, shape).map(Some),
+        match self.find_pinned::<T>(key, |entry| self.check_type::<T>(entry, key, shape))? {
+            Some(hold) => self.typed::<T>(hold, key, shape).map(Some),
             None => Ok(None),
         }
     }
 
     /// Checks the type of a pinned object; lets go of it if it is another.
-    fn typed<T: ShmSafe>(&self, number: u32, key: &Key<'_>, shape: Shape) -> Result<Pinned> {
-        let checked = self
-            .entry(number)
-            .ok_or(Corrupt { at: DIRECTORY_AT, what: "an entry in no block" }.into())
-            .and_then(|entry| self.check_type::<T>(entry, key, shape).map(|()| entry));
-        match checked {
-            Ok(entry) => Ok(Pinned {
-                number,
+    fn typed<T: ShmSafe>(&self, hold: Hold, key: &Key<'_>, shape: Shape) -> Result<Pinned> {
+        let entry = hold.entry(self);
+        match self.check_type::<T>(entry, key, shape) {
+            Ok(()) => Ok(Pinned {
+                hold,
                 at: self.object_at(entry),
                 count: entry.count.load(Ordering::Relaxed) as usize,
             }),
             Err(e) => {
-                self.unpin(number, None);
+                self.unpin(hold);
                 Err(e)
             }
         }
@@ -698,12 +779,12 @@ impl Directory {
 
     #[inline]
     fn check_type<T: ShmSafe>(&self, entry: &Entry, key: &Key<'_>, shape: Shape) -> Result<()> {
-        let stored = [0, 1].map(|i| entry.fingerprint[i].load(Ordering::Relaxed));
+        let stored = entry.fingerprint();
         if stored != Fingerprint::halves_of::<T>() {
             return Err(self.type_mismatch(from_halves(stored), T::type_info(), key));
         }
         let count = entry.count.load(Ordering::Relaxed);
-        let slice = entry.kind.load(Ordering::Relaxed) & SLICE != 0;
+        let slice = entry.label().is_slice();
         let fits = match shape {
             Shape::One => !slice,
             Shape::Slice(None) => true,
@@ -726,10 +807,11 @@ impl Directory {
     }
 
     /// Whether the object's place, as far as its entry says, can hold it. Entries may be damaged.
-    #[inline]
+    #[inline(always)]
     fn is_in_place<T: ShmSafe>(&self, entry: &Entry) -> bool {
         let at = entry.object.load(Ordering::Relaxed);
-        let inside = match (size_of::<T>() as u64).checked_mul(entry.count.load(Ordering::Relaxed)) {
+        let count = entry.count.load(Ordering::Relaxed);
+        let inside = match (size_of::<T>() as u64).checked_mul(count) {
             Some(0) => true,
             Some(n) => {
                 at != 0
@@ -738,10 +820,10 @@ impl Directory {
             }
             None => false,
         };
-        let align = entry.element_align.load(Ordering::Relaxed) as usize;
         inside
+            && (count == 1 || entry.label().is_slice())
             && entry.element_size.load(Ordering::Relaxed) == size_of::<T>() as u64
-            && align == align_of::<T>()
+            && entry.label().align() == align_of::<T>()
     }
 
     /// Whether the object stands in a live block of its size: what is asked before it is dropped by somebody who never
@@ -781,16 +863,16 @@ impl Directory {
 
     /// A copy of the object called `key`, taken without pinning it: for mappings that cannot be written.
     pub(crate) fn copy<T: ShmSafe + Copy>(&self, key: &Key<'_>) -> Result<Option<T>> {
-        let hash = key.hash(self.context.hash_seed());
+        let hash = self.hash(key);
         let mut misses = 0;
         loop {
             let sequence = self.header().sequence.load(Ordering::Acquire);
             // What is being converted has the name until another entry is live under it.
             let mut converting = None;
-            let look = |number| {
-                let entry = self.entry(number)?;
+            let look = |entry| {
+                let entry: &Entry = entry;
                 let state = entry.state();
-                if !state.is_there() || !self.is_named(entry, key, hash) {
+                if !state.is_there() || !self.is_named(entry, key) {
                     return None;
                 }
                 if state.is(Phase::Converting) {
@@ -801,7 +883,7 @@ impl Directory {
             };
             let found = match self.checked_table()? {
                 // A dead process may have left the index half moved, and this one cannot mend it. The entries are whole.
-                _ if misses >= MISSES => (0..self.high()).find_map(look),
+                _ if misses >= MISSES => (0..self.high()).filter_map(|n| self.entry(n)).find_map(look),
                 Some(table) => self.probe(table, hash, look),
                 None => None,
             };
@@ -864,29 +946,28 @@ impl Directory {
         build: impl FnOnce(*mut T, Access<'_>) -> Result<()>,
     ) -> Result<(Pinned, bool)> {
         const { assert!(align_of::<T>() <= MAX_ALIGN, "the alignment of a stored type is at most 4096") };
-        if self.header().orphans.load(Ordering::Relaxed) != 0 {
+        if self.has_orphans() {
             self.sweep_orphans::<T>();
         }
         let anonymous = key.kind == ObjectKind::Anonymous;
-        let hash = key.hash(self.context.hash_seed());
-        let (number, entry) = loop {
-            if !anonymous && let Some(number) = self.find_pinned(key)? {
-                if exclusive {
-                    self.unpin(number, None);
-                    return Err(NameError::AlreadyExists { name: key.owned_name() }.into());
-                }
-                return Ok((self.typed::<T>(number, key, shape)?, false));
+        let hash = self.hash(key);
+        let (hold, entry) = loop {
+            let check = |entry: &Entry| match exclusive {
+                true => Err(NameError::AlreadyExists { name: key.owned_name() }.into()),
+                false => self.check_type::<T>(entry, key, shape),
+            };
+            if !anonymous && let Some(hold) = self.find_pinned::<T>(key, check)? {
+                return Ok((self.typed::<T>(hold, key, shape)?, false));
             }
             let lock = self.lock()?;
             let found = if anonymous { None } else { self.lookup_locked(&lock, key, hash)? };
             match found {
                 None => break self.reserve::<T>(lock, key, hash, shape, None)?,
-                Some((_, _, state)) if state.is(Phase::Live) => {}
-                Some((_, entry, state)) => self.wait_for(lock, entry, state, key)?,
+                Some((_, state)) if state.is(Phase::Live) => {}
+                Some((entry, state)) => self.wait_for(lock, entry, state, key)?,
             }
         };
-        let fork_generation = registry::fork_generation();
-        let reservation = Reservation { directory: self, number, entry, fork_generation };
+        let reservation = Reservation::new(self, hold, entry);
         crash_point!("construct.reserved");
         let count = entry.count.load(Ordering::Relaxed) as usize;
         let (first, _) = self.access().allocate_array::<T>(count)?;
@@ -898,12 +979,12 @@ impl Directory {
         build(first.as_ptr(), Access::new(&self.context))?;
         crash_point!("construct.built");
         assert!(reservation.is_ours(), "shmem: an initialiser that forked returned in the child");
-        std::mem::forget(reservation);
         // CRASH publish: until this store there is no object; a death leaves a reservation to be rolled back, and
         // what the value owns leaked.
         entry.settle(entry.state().to(Phase::Live));
         crash_point!("construct.live");
-        Ok((Pinned { number, at: first.cast(), count }, true))
+        reservation.finish();
+        Ok((Pinned { hold, at: first.cast(), count }, true))
     }
 
     /// Takes an entry for `key` and enters the name, also where that is the name of what it is to supersede.
@@ -914,7 +995,7 @@ impl Directory {
         hash: u64,
         shape: Shape,
         supersedes: Option<Life>,
-    ) -> Result<(u32, &Entry)> {
+    ) -> Result<(Hold, &Entry)> {
         let process = self.participants.process()?;
         let anonymous = key.kind == ObjectKind::Anonymous;
         if !anonymous {
@@ -927,29 +1008,32 @@ impl Directory {
         crash_point!("reserve.entry");
         let entry = self.entry(number).ok_or(Corrupt { at: DIRECTORY_AT, what: "an entry in no block" })?;
         let (slice, count) = match shape {
-            Shape::One => (0, 1),
-            Shape::Slice(n) => (SLICE, n.unwrap_or(0)),
+            Shape::One => (false, 1),
+            Shape::Slice(n) => (true, n.unwrap_or(0)),
         };
+        // SYNC life: Release, pairs with the Acquire of whoever reads an entry that it does not pin: if it has read what is
+        // written below, it finds the state of the life that ended before.
+        fence(Ordering::Release);
         self.write_name(entry, key.name)?;
         crash_point!("reserve.name");
         let relaxed = Ordering::Relaxed;
-        entry.kind.store(key.kind.code() | slice, relaxed);
+        entry.label.store(Label::new(key.kind, slice, key.name.len(), align_of::<T>()).0, relaxed);
         entry.hash.store(hash, relaxed);
         entry.object.store(0, relaxed);
         entry.count.store(count, relaxed);
         entry.element_size.store(size_of::<T>() as u64, relaxed);
-        entry.element_align.store(align_of::<T>() as u32, relaxed);
         for (word, half) in entry.fingerprint.iter().zip(Fingerprint::halves_of::<T>()) {
             word.store(half, relaxed);
         }
         entry.constructor.store(lock.slot.owner().0, relaxed);
         entry.supersedes.store(supersedes.map_or(0, |life| life.0), relaxed);
+        entry.waits_for.store(0, relaxed);
         crash_point!("reserve.written");
         // CRASH reserve: until this store the entry is free; after it, recovery of this process frees it again, and
         // the next holder of the lock makes the index anew.
         entry.settle(entry.state().by(Phase::Reserved, process));
         crash_point!("reserve.reserved");
-        self.pin_reserved(number, entry, process);
+        let hold = self.pin_reserved(entry, process);
         crash_point!("reserve.pinned");
         self.header().used.fetch_add(1, relaxed);
         if !anonymous {
@@ -957,7 +1041,7 @@ impl Directory {
             crash_point!("reserve.inserted");
         }
         drop(lock);
-        Ok((number, entry))
+        Ok((hold, entry))
     }
 
     /// A free entry. Under the directory lock.
@@ -966,14 +1050,18 @@ impl Directory {
         let high = self.high();
         let free =
             |number: u32| self.entry(number).is_some_and(|e| e.state().is(Phase::Free) && !e.is_pinned());
-        if header.used.load(Ordering::Relaxed) < high {
+        let (chunk, i) = place(high);
+        // Before there is a new chunk they are counted: deaths may have left the hint too high, and so entries unused.
+        let used = if i == 0 { self.count_used() } else { header.used.load(Ordering::Relaxed) };
+        if used < high {
             let hint = header.free.load(Ordering::Relaxed).min(high - 1);
             if let Some(number) = (hint..high).chain(0..hint).find(|number| free(*number)) {
                 header.free.store(number + 1, Ordering::Relaxed);
                 return Ok(number);
             }
+            // Too low: or every `construct` would look at all of them.
+            header.used.store(high, Ordering::Relaxed);
         }
-        let (chunk, _) = place(high);
         let at = header
             .chunks
             .get(chunk)
@@ -997,21 +1085,18 @@ impl Directory {
     }
 
     fn write_name(&self, entry: &Entry, name: &str) -> Result<()> {
-        let mut at = (&raw const entry.name).cast::<u8>().cast_mut();
-        let mut name_at = 0;
         if name.len() > INLINE_NAME {
             let layout = Layout::from_size_align(name.len(), 1).expect("a name is short");
             let block = self.access().allocate(layout)?.cast::<u8>();
-            at = block.as_ptr();
-            name_at = self.offset_of(block);
             crash_point!("name.allocated");
+            // SAFETY: a fresh block for the name.
+            unsafe { block.as_ptr().copy_from_nonoverlapping(name.as_ptr(), name.len()) };
+            // CRASH name: a death from here to `reserve` leaks the block.
+            entry.name[0].store(self.offset_of(block), Ordering::Relaxed);
+        } else {
+            entry.set_inline_name(name.as_bytes());
         }
-        // SAFETY: room for the name, in the entry (which is atomics, so it may be written) or in a fresh block; the
-        // entry is free and unpinned, so nobody reads it.
-        unsafe { at.copy_from_nonoverlapping(name.as_ptr(), name.len()) };
-        entry.name_at.store(name_at, Ordering::Relaxed);
         crash_point!("name.written");
-        entry.name_len.store(name.len() as u32, Ordering::Relaxed);
         Ok(())
     }
 
@@ -1025,13 +1110,13 @@ impl Directory {
     /// As [`destroy`](Self::destroy), if the number of the object that has the name now is the one `wanted`. (While the
     /// caller pins an object, its number is no other's.)
     pub(crate) fn destroy_if<T: ShmSafe>(&self, key: &Key<'_>, wanted: impl Fn(u32) -> bool) -> Result<bool> {
-        let hash = key.hash(self.context.hash_seed());
-        let (number, entry, life) = loop {
+        let hash = self.hash(key);
+        let (entry, life) = loop {
             let lock = self.lock()?;
-            let Some((number, entry, state)) = self.lookup_locked(&lock, key, hash)? else {
+            let Some((entry, state)) = self.lookup_locked(&lock, key, hash)? else {
                 return Ok(false);
             };
-            if state.is(Phase::Reserved) || !wanted(number) {
+            if state.is(Phase::Reserved) || !wanted(self.number_of(entry)) {
                 // Under construction: not there yet.
                 return Ok(false);
             }
@@ -1044,36 +1129,30 @@ impl Directory {
             // leaves the lock to be taken over, and the index to be rebuilt.
             if entry.advance(state, state.to(Phase::Unlinked)) {
                 crash_point!("unlink.unlinked");
-                self.remove(hash, number);
+                self.remove(hash, self.number_of(entry));
                 crash_point!("unlink.removed");
                 drop(lock);
                 crash_point!("unlink.unlocked");
-                break (number, entry, state);
+                break (entry, state);
             }
         };
-        self.reap_if_free(number, entry, Some((drop_elements::<T>, life)));
+        self.reap_if_free(entry, Some((drop_elements::<T>, life)));
         Ok(true)
     }
 
-    /// Unlinks the anonymous object of `number`, which the caller has pinned.
-    pub(crate) fn unlink_anonymous(&self, number: u32) {
-        if let Some(entry) = self.entry(number) {
-            let state = entry.state();
-            if state.is(Phase::Live) {
-                entry.advance(state, state.to(Phase::Unlinked));
-                crash_point!("unlink.anonymous");
-            }
+    /// Unlinks the anonymous object that the caller has pinned.
+    pub(crate) fn unlink_anonymous(&self, hold: Hold) {
+        let entry = hold.entry(self);
+        let state = entry.state();
+        if state.is(Phase::Live) {
+            entry.advance(state, state.to(Phase::Unlinked));
+            crash_point!("unlink.anonymous");
         }
     }
 
-    /// One more pin for a handle that holds one.
-    pub(crate) fn repin(&self, number: u32) {
-        self.pin_again(number);
-    }
-
-    /// Lets go of a handle's pin on an object of `T`s.
-    pub(crate) fn let_go<T: ShmSafe>(&self, number: u32) {
-        self.unpin(number, Some(drop_elements::<T>));
+    /// The number of a pinned object: no other's, while it is pinned.
+    pub(crate) fn number_held(&self, hold: Hold) -> u32 {
+        self.number_of(hold.entry(self))
     }
 
     // ---- looking in ----------------------------------------------------------------------------------
@@ -1085,25 +1164,24 @@ impl Directory {
         let mut objects = Vec::new();
         for number in 0..self.high() {
             let Some(entry) = self.entry(number) else { continue };
-            let kind = entry.kind.load(Ordering::Relaxed);
+            let label = entry.label();
             if !entry.state().is_there() {
                 continue;
             }
-            let (Some(object_kind), Some(name)) = (ObjectKind::from_code(kind), self.name_bytes(entry))
-            else {
+            let (Some(kind), Some(name)) = (label.kind(), self.name_bytes(entry)) else {
                 return Err(Corrupt { at: self.entry_offset(entry), what: "a directory entry" }.into());
             };
-            let fingerprint = from_halves([0, 1].map(|i| entry.fingerprint[i].load(Ordering::Relaxed)));
+            let fingerprint = from_halves(entry.fingerprint());
             let count = entry.count.load(Ordering::Relaxed);
             objects.push(ObjectInfo {
                 name: String::from_utf8_lossy(name).into_owned(),
-                kind: object_kind,
+                kind,
                 type_name: describe_stored(fingerprint, &lookup),
                 fingerprint,
                 count,
-                is_slice: kind & SLICE != 0,
+                is_slice: label.is_slice(),
                 size_bytes: entry.element_size.load(Ordering::Relaxed).saturating_mul(count),
-                holders: entry.pins.iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum(),
+                holders: entry.holders().len() as u32,
             });
         }
         Ok(objects)
@@ -1151,7 +1229,7 @@ impl Directory {
             }
             let before = found.len();
             let mut wrong = |what| found.push(Corrupt { at, what });
-            if ObjectKind::from_code(entry.kind.load(Ordering::Relaxed)).is_none() {
+            if entry.label().kind().is_none() {
                 wrong("an object's kind is none");
             }
             // The lock keeps the names of what can be found; those of others go without it, with their objects.
@@ -1160,8 +1238,8 @@ impl Directory {
                 None => {}
                 Some(None) => wrong("an object's name is nowhere or not UTF-8"),
                 Some(Some(name)) => {
-                    let kind = ObjectKind::from_code(entry.kind.load(Ordering::Relaxed));
-                    let hash = kind.map(|kind| Key { kind, name }.hash(self.context.hash_seed()));
+                    let kind = entry.label().kind();
+                    let hash = kind.map(|kind| self.hash(&Key { kind, name }));
                     if hash.is_some_and(|hash| hash != entry.hash.load(Ordering::Relaxed)) {
                         wrong("an object's hash is not its name's");
                     }
@@ -1171,7 +1249,12 @@ impl Directory {
                 wrong("an object is being converted by nobody");
             }
             // An agent ends what it does before it goes; a dead one's record stays until that was undone.
-            if matches!(phase, Phase::Reserved | Phase::Freeing) && self.is_nobodys(state) {
+            let nobodys = match phase {
+                Phase::Reserved => self.is_nobodys(entry, state),
+                Phase::Freeing => state.agent().is_none_or(|agent| !self.participants.is_attached(agent)),
+                _ => false,
+            };
+            if nobodys {
                 wrong("an object is being constructed or freed by nobody");
             }
             if phase == Phase::Live && entry.supersedes.load(Ordering::Relaxed) != 0 {
@@ -1196,13 +1279,12 @@ impl Directory {
                 }
                 Some(_) => {}
             }
-            let fingerprint = [0, 1].map(|i| entry.fingerprint[i].load(Ordering::Relaxed));
-            if self.stored_record(from_halves(fingerprint)).is_none() {
+            if self.stored_record(from_halves(entry.fingerprint())).is_none() {
                 wrong("an object's type has no record");
             }
-            let named = entry.kind.load(Ordering::Relaxed) & 0xFF != ObjectKind::Anonymous.code();
+            let named = !entry.label().is_anonymous();
             let hash = entry.hash.load(Ordering::Relaxed);
-            let indexed = self.table().and_then(|t| self.probe(t, hash, |n| (n == number).then_some(())));
+            let indexed = self.table().and_then(|t| self.probe(t, hash, |e| ptr::eq(e, entry).then_some(())));
             if state.is_there() && named && indexed.is_none() {
                 wrong("a live object is not in the index");
             }
@@ -1225,24 +1307,13 @@ impl Directory {
             (0..self.high())
                 .filter_map(|n| self.entry(n))
                 .filter(|e| !e.state().is(Phase::Free))
-                .map(|e| e.name_at.load(Ordering::Relaxed))
+                .map(Entry::name_at)
                 .filter(|at| *at != 0),
         );
         at.into_iter().filter_map(|at| self.context.allocator().block_at(at)).collect()
     }
 
     // ---- fork ----------------------------------------------------------------------------------------
-
-    /// Before a fork: lets no thread take a first pin until `thaw`, and gives `child`, the record the child will have,
-    /// a pin on whatever this process pins.
-    pub(crate) fn freeze(&self, child: Option<u32>) {
-        for number in self.pins.freeze() {
-            if let (Some(child), Some(entry)) = (child, self.entry(number)) {
-                let (word, bit) = entry.pin_bit(child);
-                word.fetch_or(bit, Ordering::SeqCst);
-            }
-        }
-    }
 
     /// After a fork, in either process.
     pub(crate) fn thaw(&self) {
@@ -1282,26 +1353,41 @@ impl Drop for Locked<'_> {
 /// An entry under construction: given back if that fails or panics.
 struct Reservation<'d> {
     directory: &'d Directory,
-    number: u32,
+    hold: Hold,
     entry: &'d Entry,
     fork_generation: u64,
+    making: Making,
 }
 
-impl Reservation<'_> {
+impl<'d> Reservation<'d> {
+    /// Of an entry that this thread has just reserved.
+    fn new(directory: &'d Directory, hold: Hold, entry: &'d Entry) -> Self {
+        let fork_generation = registry::fork_generation();
+        Reservation { directory, hold, entry, fork_generation, making: Making::begin(entry) }
+    }
+
     /// Whether this process made it. Else it is the child of a fork inside the initialiser, and it is its parent's.
     fn is_ours(&self) -> bool {
         self.fork_generation == registry::fork_generation()
+    }
+
+    /// The object is there.
+    fn finish(self) {
+        let this = std::mem::ManuallyDrop::new(self);
+        this.making.end();
+        this.entry.is_made(this.making.constructor());
     }
 }
 
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
+        self.making.end();
         if !self.is_ours() {
             return;
         }
-        self.directory.unpin(self.number, None);
+        self.directory.unpin(self.hold);
         // The thread had a slot when it reserved. CRASH: were it not so, the death of the process would roll it back.
-        let _ = self.directory.roll_back(self.number, self.entry);
+        let _ = self.directory.roll_back(self.entry);
     }
 }
 
@@ -1336,17 +1422,12 @@ pub(crate) fn directory_header_layout() -> crate::format_test::StoredLayout {
         used,
         free,
         orphans,
-        _zero,
         chunks
     })
 }
 
 #[cfg(test)]
-pub(crate) use {
-    entry::entry_layout,
-    migrate::staged::{Step, at},
-    schema_store::schema_head_layout,
-};
+pub(crate) use {entry::entry_layout, schema_store::schema_head_layout, staged::at};
 
 #[cfg(test)]
 pub(super) mod test_support {
@@ -1368,6 +1449,77 @@ pub(super) mod test_support {
     pub(crate) fn freed_by(directory: &Directory, number: u32, agent: u32) {
         let entry = directory.entry(number).unwrap();
         entry.settle(entry.state().by(Phase::Freeing, agent));
+    }
+
+    /// Damages an entry: it is being constructed by the process with the record `agent`.
+    pub(crate) fn constructed_by(directory: &Directory, number: u32, agent: u32) {
+        let entry = directory.entry(number).unwrap();
+        entry.settle(entry.state().by(Phase::Reserved, agent));
+    }
+
+    /// Repairs what [`constructed_by`] damaged.
+    pub(crate) fn made_live(directory: &Directory, number: u32) {
+        let entry = directory.entry(number).unwrap();
+        entry.settle(entry.state().to(Phase::Live));
+    }
+
+    fn named<'d>(directory: &'d Directory, name: &str) -> Option<&'d Entry> {
+        let entries = (0..directory.high()).filter_map(|n| directory.entry(n));
+        let key = Key::named(name).unwrap();
+        entries.filter(|e| !e.state().is(Phase::Free)).find(|e| directory.is_named(e, &key))
+    }
+
+    /// Whether the object of this name is under construction.
+    pub(crate) fn is_reserved(directory: &Directory, name: &str) -> bool {
+        named(directory, name).is_some_and(|entry| entry.state().is(Phase::Reserved))
+    }
+
+    /// Whether somebody sleeps until it is made.
+    pub(crate) fn has_sleepers(directory: &Directory, name: &str) -> bool {
+        named(directory, name).is_some_and(|entry| entry.state() == entry.state().with_sleepers())
+    }
+
+    /// Whether its constructor waits for another's.
+    pub(crate) fn waits(directory: &Directory, name: &str) -> bool {
+        named(directory, name).is_some_and(|entry| entry.waits_for.load(Ordering::SeqCst) != 0)
+    }
+
+    /// The record of this mapping's process.
+    pub(crate) fn record(directory: &Directory) -> u32 {
+        directory.participants.attached_now().unwrap()
+    }
+
+    /// Sets the hints: entries in use, an entry that may be free, orphans.
+    pub(crate) fn hint(directory: &Directory, used: u32, free: u32, orphans: u32) {
+        let header = directory.header();
+        header.used.store(used, Ordering::SeqCst);
+        header.free.store(free, Ordering::SeqCst);
+        header.orphans.store(orphans.into(), Ordering::SeqCst);
+    }
+
+    /// How many orphans there are, and whether the hint says that there may be some.
+    pub(crate) fn orphans(directory: &Directory) -> (usize, bool) {
+        let entries = (0..directory.high()).filter_map(|n| directory.entry(n));
+        (entries.filter(|e| e.state().is(Phase::Orphan)).count(), directory.has_orphans())
+    }
+
+    /// Entries that were ever used.
+    pub(crate) fn high(directory: &Directory) -> u32 {
+        directory.high()
+    }
+
+    /// Lets the next life of a free entry be the last before generations come round.
+    pub(crate) fn age(directory: &Directory, number: u32) {
+        let entry = directory.entry(number).unwrap();
+        assert!(entry.state().is(Phase::Free));
+        entry.settle(State(u64::MAX).as_free());
+    }
+
+    /// Whether this mapping's process counts its pins of the entry in a lane.
+    pub(crate) fn is_in_lane(directory: &Directory, number: u32) -> bool {
+        let entry = directory.entry(number).unwrap();
+        let lane = entry::Lane(entry.lane(record(directory)).load(Ordering::SeqCst));
+        lane.process() == Some(record(directory)) && lane.pins() != 0
     }
 
     /// Whether readers are sent to the lock.
@@ -1397,11 +1549,12 @@ pub(super) mod test_support {
         pub(crate) fn on_unlinked(self) {
             let entry = self.directory.entry(self.number).unwrap();
             let live = entry.state();
-            let pins: Vec<u64> = entry.pins.iter().map(|word| word.swap(0, Ordering::SeqCst)).collect();
+            let words = || entry.lanes.iter().chain(&entry.pins);
+            let pins: Vec<u64> = words().map(|word| word.swap(0, Ordering::SeqCst)).collect();
             assert!(entry.advance(live, live.to(Phase::Unlinked)));
-            self.directory.reap_if_free(self.number, entry, Some((self.glue, self.life)));
+            self.directory.reap_if_free(entry, Some((self.glue, self.life)));
             entry.settle(live);
-            for (word, pins) in entry.pins.iter().zip(pins) {
+            for (word, pins) in words().zip(pins) {
                 word.store(pins, Ordering::SeqCst);
             }
         }
