@@ -394,6 +394,11 @@ pub enum LockError {
     /// Every process record of the segment is taken.
     #[error("the segment has no free process record")]
     NoProcess,
+    /// The operating system does not let this process attach to the segment, or find out whether the holder is alive, or
+    /// recover a dead one: its descriptors were closed by somebody who did not own them, or are used up; it has given up
+    /// its right to open the segment's file; there is no `/proc`. Or the lock's bytes are damaged, and name nobody.
+    #[error("the system does not let this process attach to the segment, or tell the living from the dead")]
+    Refused,
     /// The lock stands in a read-only mapping, or in no segment at all.
     #[error("the lock stands in no writable segment")]
     ReadOnly,

@@ -4,7 +4,7 @@
 pub(crate) mod commit;
 mod draft;
 pub(crate) mod file;
-mod held_byte;
+pub(crate) mod held_byte;
 pub(crate) mod place;
 mod raw;
 mod region;

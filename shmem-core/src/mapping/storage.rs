@@ -3,7 +3,7 @@
 //! No process-local lock is held anywhere here: a fork copies them locked.
 
 use super::commit::Commit;
-use super::held_byte::{HeldByte, LockedByte};
+use super::held_byte::{self, HeldByte, LockedByte};
 use crate::error::AllocError;
 use crate::sys::{Errno, file, lock, memory};
 use std::io;
@@ -67,10 +67,7 @@ impl Storage {
     /// The system's: the mapping is read-only, or `/proc` is not mounted, or the permissions of the file or the rights
     /// of the process have changed.
     pub(crate) fn hold_byte(&self, index: u64) -> io::Result<Option<HeldByte>> {
-        match self.lock_for_child(index)? {
-            Some(lock) => lock.hold().map(Some),
-            None => Ok(None),
-        }
+        held_byte::hold_byte(self.own_fd()?, at(index)?)
     }
 
     /// Locks byte `index` for the child of a fork that is about to be, as [`hold_byte`](Self::hold_byte) does.
@@ -78,8 +75,7 @@ impl Storage {
     /// # Errors
     /// As for [`hold_byte`](Self::hold_byte).
     pub(crate) fn lock_for_child(&self, index: u64) -> io::Result<Option<LockedByte>> {
-        let byte = at(index)?;
-        LockedByte::lock(file::reopen(self.own_fd()?, self.writable)?, byte)
+        LockedByte::lock(self.own_fd()?, at(index)?)
     }
 
     /// Whether anybody, this process too, holds byte `index`. Two system calls.

@@ -45,6 +45,9 @@ const HINTED_LEAST_NS: u64 = 100_000;
 const HINTED_MOST_NS: u64 = 5_000_000;
 const HINTED_FOR_NS: u64 = 60_000_000_000;
 
+/// After this time a word that names no thread is damaged.
+const GONE_AFTER_NS: u64 = 1_000_000_000;
+
 /// A liveness cell.
 #[repr(C, align(64))]
 pub(super) struct Cell {
@@ -205,7 +208,13 @@ pub(crate) enum Waited {
     Look,
     /// The deadline has passed.
     TimedOut,
+    /// This process cannot find out whether the owner is alive, or cannot recover it, or there is none.
+    Refused,
 }
+
+/// No thread signs with an owner word any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gone;
 
 /// What one waiter knows so far of the thread it waits for.
 #[derive(Debug, Default)]
@@ -213,6 +222,8 @@ pub(crate) struct Watch {
     owner: Option<u32>,
     /// When something first hinted at its death.
     hinted_at_ns: Option<u64>,
+    /// When it was first found to be no thread's.
+    gone_at_ns: Option<u64>,
     look_after_ns: u64,
 }
 
@@ -220,7 +231,7 @@ impl Watch {
     /// When to look for evidence next. Begins anew with another owner.
     fn look_at(&mut self, owner: Owner, hinted: bool, now_ns: u64) -> u64 {
         if self.owner != Some(owner.0) {
-            *self = Watch { owner: Some(owner.0), hinted_at_ns: None, look_after_ns: FIRST_LOOK_NS };
+            *self = Watch { owner: Some(owner.0), look_after_ns: FIRST_LOOK_NS, ..Watch::default() };
         }
         if hinted {
             let since = now_ns.saturating_sub(*self.hinted_at_ns.get_or_insert(now_ns));
@@ -277,11 +288,20 @@ impl Participants {
             return Waited::Look;
         }
         if word.load(Ordering::Relaxed) == value {
-            match self.recover_owner(owner) {
-                Recovered::No => {}
-                Recovered::Yes => return Waited::Look,
-                Recovered::Underway => {
+            // Whoever has a deadline has no time for the steps of upper layers.
+            match self.recover_owner(owner, deadline.is_some()) {
+                Ok(Recovered::No) => {}
+                Ok(Recovered::Yes) => return Waited::Look,
+                Ok(Recovered::Underway) => {
                     watch.hinted_at_ns.get_or_insert_with(futex::now_ns);
+                }
+                Ok(Recovered::Refused) => return Waited::Refused,
+                // The word was read before the lock changed hands, and has since come to say the same again; or it is damaged.
+                Err(Gone) => {
+                    let now = futex::now_ns();
+                    if now.saturating_sub(*watch.gone_at_ns.get_or_insert(now)) > GONE_AFTER_NS {
+                        return Waited::Refused;
+                    }
                 }
             }
         }
@@ -291,17 +311,29 @@ impl Participants {
         }
     }
 
-    /// Recovers the process of the thread that has signed with `owner`, if it is dead.
-    pub(crate) fn recover_owner(&self, owner: Owner) -> Recovered {
+    /// Recovers the process of the thread that has signed with `owner`, if it is dead; or releases its locks only.
+    ///
+    /// # Errors
+    /// [`Gone`] if no thread signs so now.
+    pub(crate) fn recover_owner(&self, owner: Owner, locks_only: bool) -> Result<Recovered, Gone> {
         match self.whose(owner).0 {
-            Whose::Process(record) => self.recover_if_dead(record),
-            Whose::Nobody => Recovered::No,
+            Whose::Process(record) if locks_only => Ok(self.release_if_dead(record)),
+            Whose::Process(record) => Ok(self.recover_if_dead(record)),
+            Whose::Retired => Ok(Recovered::No),
+            Whose::Gone => Err(Gone),
         }
     }
 
     /// Whether `owner` is a thread's whose process was recovered without releasing all it held.
-    pub(crate) fn is_nobodys(&self, owner: Owner) -> bool {
-        self.whose(owner).0 == Whose::Nobody
+    pub(crate) fn is_retired(&self, owner: Owner) -> bool {
+        self.whose(owner).0 == Whose::Retired
+    }
+
+    /// Notes that a lock of such an owner's was released from it.
+    pub(crate) fn taken_from_retired(&self, owner: Owner) {
+        if let (Whose::Retired, Some((_, slot))) = self.whose(owner) {
+            slot.taken_from_retired();
+        }
     }
 }
 

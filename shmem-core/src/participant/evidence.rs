@@ -7,10 +7,15 @@ use crate::primitive::Ordering;
 use crate::sys::process::{self, Identity};
 use std::sync::Mutex;
 
+/// Nobody can say whether a process is dead: the segment's descriptor was closed by somebody who did not own it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CannotTell;
+
 impl Record {
     /// Notes who has the record. Until this is whole only the byte can tell of a death.
-    pub(super) fn identify(&self, identity: Option<Identity>) {
+    pub(super) fn identify(&self, exact: bool, identity: Option<Identity>) {
         self.pid.store(0, Ordering::Release);
+        self.exact.store(exact.into(), Ordering::Relaxed);
         let Some(identity) = identity else { return };
         self.namespaces.store(identity.namespaces, Ordering::Relaxed);
         self.started.store(identity.started, Ordering::Relaxed);
@@ -30,28 +35,49 @@ impl Record {
 }
 
 impl Participants {
-    /// Whether the process with this record is dead. Two system calls if it is, or if its byte is the only witness; about
-    /// a dozen, with some for each of its threads, if it lives in this process's namespaces.
+    /// Whether the process with this record is dead, as far as can be told. Two system calls if its byte is exact; about a
+    /// dozen, with some for each of its threads, if it is not, and the process lives in this one's namespaces.
     pub(crate) fn is_dead(&self, index: u32) -> bool {
+        self.find_out(index) == Ok(true)
+    }
+
+    /// Whether the process with this record is dead.
+    ///
+    /// # Errors
+    /// [`CannotTell`] if no witness can be asked.
+    pub(super) fn find_out(&self, index: u32) -> Result<bool, CannotTell> {
         let own = self.attached_now().or_else(|| self.cleaning_as());
         if index >= self.process_count() || own == Some(index) {
-            return false;
+            return Ok(false);
         }
         let record = self.record(index);
         let life = || (record.state.load(Ordering::Acquire), record.generation.load(Ordering::Acquire));
         let before = life();
         // The same life of the record before and after, or the witness may have spoken of the time between two.
-        before.0 == ATTACHED && (self.byte_is_free(index) || threads_have_left(record)) && life() == before
-    }
-
-    fn byte_is_free(&self, index: u32) -> bool {
-        !switches::is_ignored(Witness::Byte) && matches!(self.file().is_held(index), Ok(false))
+        if before.0 != ATTACHED {
+            return Ok(false);
+        }
+        let byte = match switches::is_ignored(Witness::Byte) {
+            true => Ok(false),
+            false => self.file().is_held(index).map(|held| !held),
+        };
+        match byte {
+            Ok(free) => Ok((free || threads_have_left(record)) && life() == before),
+            Err(_) if threads_have_left(record) => Ok(life() == before),
+            Err(_) => Err(CannotTell),
+        }
     }
 }
 
+/// What the threads say, of a process whose byte is not exact. (Of one whose byte is, `/proc` would speak too early: a
+/// thread is without memory before the last of what it asked the kernel to read into that has come.)
 fn threads_have_left(record: &Record) -> bool {
+    let asked = |_: &Identity| {
+        let exact = record.exact.load(Ordering::Relaxed) != 0;
+        !exact || switches::is_ignored(Witness::Byte)
+    };
     !switches::is_ignored(Witness::Threads)
-        && record.identity().is_some_and(|identity| process::has_left_its_memory(&identity))
+        && record.identity().filter(asked).is_some_and(|identity| process::has_left_its_memory(&identity))
 }
 
 /// This process's identity, asked for once.

@@ -52,7 +52,7 @@ mod slot;
 pub(crate) mod switches;
 mod thread;
 
-pub(crate) use cell::{Waited, Watch};
+pub(crate) use cell::{Gone, Waited, Watch};
 pub(crate) use process::{Changing, Participants, SegmentFile};
 pub(crate) use recovery::{LockKind, Recovered};
 pub(crate) use slot::{Intent, Owner, SlotHandle, TaggedSlot};

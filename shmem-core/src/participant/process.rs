@@ -5,8 +5,8 @@
 use super::cell::{Cells, CellsMapping};
 use super::recovery::{LockKind, Step};
 use super::slot::Slot;
-use super::{MAX_PROCESSES, evidence};
-use crate::error::Error;
+use super::{MAX_PROCESSES, evidence, thread};
+use crate::error::{Error, OpenError};
 use crate::mapping::superblock::{FixedHeader, PROCESS_SIZE, PROCESSES_AT, SLOT_SIZE};
 use crate::mapping::{HeldByte, LockedByte, registry};
 use crate::primitive::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use arc_swap::ArcSwapOption;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
-use std::{io, mem, thread};
+use std::{io, mem};
 
 /// The segment's file, as this layer needs it. Index `i` below [`MAX_PROCESSES`] is the byte of process record `i`;
 /// [`RECOVERER`]` + i` that of whoever recovers its dead process.
@@ -46,7 +46,8 @@ pub(super) struct Record {
     pub(super) generation: AtomicU32,
     /// The process's id in its own PID namespace, 0 while the next two are not known.
     pub(super) pid: AtomicU32,
-    _zero: u32,
+    /// 1 if the byte is [exact](HeldByte::is_exact): then no other witness is asked.
+    pub(super) exact: AtomicU32,
     /// The numbers of its PID namespace (below) and its time namespace.
     pub(super) namespaces: AtomicU64,
     /// When it was started, in clock ticks of that.
@@ -204,7 +205,8 @@ impl Participants {
     /// Costs one load once attached; the first time, a few system calls.
     ///
     /// # Errors
-    /// [`Error::TooManyProcesses`] if every record belongs to a live process.
+    /// [`Error::TooManyProcesses`] if every record belongs to a live process; [`OpenError::Io`] if the system refuses what
+    /// that needs.
     #[inline]
     pub(crate) fn process(&self) -> Result<u32, Error> {
         match self.attached_now() {
@@ -240,7 +242,7 @@ impl Participants {
             return Ok(record);
         }
         let (record, byte) = self.take_record(|index| self.file.hold(index), None)?;
-        self.record(record).identify(evidence::own_identity());
+        self.record(record).identify(byte.is_exact(), evidence::own_identity());
         *life = Some(byte);
         self.attached.store(taken(record), Ordering::Release);
         Ok(record)
@@ -253,6 +255,7 @@ impl Participants {
         hold: impl Fn(u32) -> io::Result<Option<B>>,
         own: Option<u32>,
     ) -> Result<(u32, B), Error> {
+        let mut refused = None;
         for _ in 0..LOOKS {
             let mut busy = false;
             // Free ones first: a record that says ATTACHED is most likely alive, and asking the kernel costs.
@@ -262,7 +265,14 @@ impl Participants {
                     if record.state.load(Ordering::Relaxed) != wanted {
                         continue;
                     }
-                    let Ok(Some(byte)) = hold(index) else { continue };
+                    let byte = match hold(index) {
+                        Ok(Some(byte)) => byte,
+                        Ok(None) => continue,
+                        Err(e) => {
+                            refused = Some(e);
+                            continue;
+                        }
+                    };
                     // CRASH attach: a death while the byte is held and the record attached looks like that of the
                     // process before, whose recovery begins again.
                     if record
@@ -274,6 +284,8 @@ impl Participants {
                     }
                     match self.take_over(index, own.unwrap_or(index)) {
                         Some(true) => return Ok((index, byte)),
+                        // What it has locked meanwhile it has let go.
+                        Some(false) if own.is_none() => thread::part_from(self),
                         Some(false) => {}
                         None => busy = true,
                     }
@@ -282,9 +294,15 @@ impl Participants {
             if !busy {
                 break;
             }
-            thread::sleep(LOOK_AGAIN);
+            std::thread::sleep(LOOK_AGAIN);
         }
-        Err(Error::TooManyProcesses { limit: self.header.processes })
+        match refused {
+            Some(source) => {
+                let path = "/proc/self/fd".into();
+                Err(OpenError::Io { action: "open again, to be locked, what stands in", path, source }.into())
+            }
+            None => Err(Error::TooManyProcesses { limit: self.header.processes }),
+        }
     }
 
     /// Frees a record, whose recoverer's byte the caller holds, or which is this process's own.
@@ -319,7 +337,7 @@ impl Participants {
         self.inherited.store(child.is_some(), Ordering::Relaxed);
         let word = match child {
             Some((record, byte)) => {
-                self.record(record).identify(evidence::own_identity());
+                self.record(record).identify(byte.is_exact(), evidence::own_identity());
                 *life = Some(byte);
                 taken(record)
             }
@@ -386,5 +404,5 @@ const _: () = assert!(MAX_PROCESSES < u16::MAX as usize);
 
 #[cfg(test)]
 pub(crate) fn record_layout() -> crate::format_test::StoredLayout {
-    crate::format_test::stored_layout!(Record { state, generation, pid, _zero, namespaces, started })
+    crate::format_test::stored_layout!(Record { state, generation, pid, exact, namespaces, started })
 }

@@ -21,7 +21,6 @@
 
 use super::process::{ATTACHED, FREE, Participants, RECOVERER};
 use super::slot::{Note, Owner};
-use crate::mapping::HeldByte;
 use crate::primitive::Ordering;
 use std::cell::Cell;
 
@@ -60,6 +59,8 @@ pub(crate) enum Recovered {
     Yes,
     /// Somebody else is at it.
     Underway,
+    /// The system does not let this process find out, or recover: see [`LockError::Refused`](crate::LockError::Refused).
+    Refused,
 }
 
 /// What this thread is cleaning up, if it is: the steps take locks, and so come back to this layer.
@@ -81,41 +82,46 @@ impl Participants {
         std::ptr::eq(cleaning.at, self).then_some(cleaning.own)
     }
 
-    fn recoverer(&self, index: u32) -> Result<Option<HeldByte>, Recovered> {
-        // It cannot be taken at all in a mapping that cannot be written.
-        self.file().hold(RECOVERER + index).map_err(|_| Recovered::No)
-    }
-
     /// Recovers the process with this record if it is dead.
     pub(crate) fn recover_if_dead(&self, index: u32) -> Recovered {
-        if !self.is_dead(index) {
-            return Recovered::No;
+        self.recover(index, false)
+    }
+
+    /// Releases the locks of the process with this record if it is dead, and leaves the rest of its recovery to somebody
+    /// who has the time for it.
+    pub(crate) fn release_if_dead(&self, index: u32) -> Recovered {
+        self.recover(index, true)
+    }
+
+    fn recover(&self, index: u32, locks_only: bool) -> Recovered {
+        match self.find_out(index) {
+            Ok(true) => {}
+            Ok(false) => return Recovered::No,
+            Err(_) => return Recovered::Refused,
         }
-        let byte = match self.recoverer(index) {
+        // A step found the locks or the slots of another dead process in its way: the rest of that one can wait.
+        let locks_only = locks_only || self.cleaning_as().is_some();
+        // Before the recoverer's byte: the record that is taken may be this one.
+        let own = if locks_only { None } else { self.process().ok() };
+        let _byte = match self.file().hold(RECOVERER + index) {
             Ok(Some(byte)) => byte,
             Ok(None) => return Recovered::Underway,
-            Err(no) => return no,
+            Err(_) => return Recovered::Refused,
         };
         if !self.is_dead(index) {
             return Recovered::No;
         }
         self.release(index);
-        // A step found the locks or the slots of another dead process in its way: the rest of that one can wait.
-        let nested = self.cleaning_as().is_some();
-        if !nested
-            && let Ok(own) = self.process()
-            && self.run_steps(index, own)
-        {
+        if own.is_some_and(|own| self.run_steps(index, own)) {
             self.give_up(index);
         }
-        drop(byte);
         Recovered::Yes
     }
 
     /// Makes the record of a dead process, whose own byte this process holds, one of this process's; whether all could be
     /// undone. `None` if somebody else is recovering it.
     pub(super) fn take_over(&self, index: u32, own: u32) -> Option<bool> {
-        let _byte = self.recoverer(index).ok().flatten()?;
+        let _byte = self.file().hold(RECOVERER + index).ok().flatten()?;
         let record = self.record(index);
         // Before anything: `/proc` spoke for the dead process.
         record.pid.store(0, Ordering::Release);

@@ -13,6 +13,11 @@ use std::sync::atomic::compiler_fence;
 /// How many locks a slot can note. A thread may hold more.
 pub(super) const NOTES: usize = 11;
 
+/// The depth of a slot whose thread does not keep it any more, because its thread-local destructors have run: it is given
+/// back by whatever lets go of the last lock. There are no notes at that depth, so all that the thread does takes the
+/// slow way.
+const DETACHED: u32 = NOTES as u32 + 1;
+
 /// A thread's place in the segment. Only the thread itself writes it, but for recovery and for freeing.
 #[repr(C, align(64))]
 pub(super) struct Slot {
@@ -124,7 +129,34 @@ impl Slot {
 
     /// Whether its thread holds a lock.
     pub(super) fn holds(&self) -> bool {
-        self.depth.load(Ordering::Relaxed) != 0 || self.unnoted() != 0
+        let noted = match self.depth.load(Ordering::Relaxed) {
+            DETACHED => self.notes.iter().any(|note| note.load(Ordering::Relaxed) != 0),
+            depth => depth != 0,
+        };
+        noted || self.unnoted() != 0
+    }
+
+    /// From now on the slot is given back when its thread holds nothing any more.
+    pub(super) fn detach(&self) {
+        self.depth.store(DETACHED, Ordering::Relaxed);
+    }
+
+    /// Gives a detached slot back if its thread holds nothing.
+    fn give_back_if_detached(&self) {
+        if self.depth.load(Ordering::Relaxed) == DETACHED && !self.holds() {
+            registry::forget_cached();
+            self.give_back();
+        }
+    }
+
+    /// A lock was taken over from the dead thread whose slot was retired. When it was the last, the slot is free again.
+    pub(super) fn taken_from_retired(&self) {
+        // SYNC slot: AcqRel: who takes the last one finds all others taken over. CRASH retired: a death behind this may leave
+        // the slot retired for good.
+        let before = self.unnoted.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |n| n.checked_sub(1));
+        if before == Ok(1) {
+            self.give_back();
+        }
     }
 
     /// Whether it belongs to a thread of `owner` that holds a lock.
@@ -184,6 +216,8 @@ impl Slot {
     /// Marks the slot of a thread that has exited and left locks held.
     pub(super) fn orphan(&self) {
         self.word.fetch_or(ORPHANED, Ordering::Release);
+        // A guard may yet be dropped, by a thread-local destructor that runs later.
+        self.detach();
     }
 }
 
@@ -214,22 +248,26 @@ pub(super) enum Whose {
     /// A thread's of the process with this record, dead or alive.
     Process(u32),
     /// Nobody's: the thread died holding more locks than it could note, and its process was recovered.
-    Nobody,
+    Retired,
+    /// That of an earlier life of the slot, or of no slot at all: the lock has changed hands since it was read, or is
+    /// damaged.
+    Gone,
 }
 
 impl Participants {
     /// Whose an owner word found in a lock is, and the slot.
     pub(super) fn whose(&self, owner: Owner) -> (Whose, Option<(u32, &Slot)>) {
         let Some((index, slot)) = owner.slot().and_then(|index| Some((index, self.slot(index)?))) else {
-            return (Whose::Nobody, None);
+            return (Whose::Gone, None);
         };
         let word = slot.word.load(Ordering::Acquire);
-        match process(word) {
-            Some(record) if generation(word) as u16 == owner.generation() => {
-                (Whose::Process(record), Some((index, slot)))
-            }
-            _ => (Whose::Nobody, None),
-        }
+        let whose = match process(word) {
+            _ if generation(word) as u16 != owner.generation() => Whose::Gone,
+            Some(record) => Whose::Process(record),
+            None if word & RETIRED == RETIRED => Whose::Retired,
+            None => Whose::Gone,
+        };
+        (whose, Some((index, slot)))
     }
 }
 
@@ -296,8 +334,16 @@ impl SlotHandle {
         let slot = self.slot();
         match slot.notes.get(depth as usize) {
             Some(note) => note.store(0, Ordering::Relaxed),
-            None => slot.unnoted.store(slot.unnoted().wrapping_sub(1), Ordering::Relaxed),
+            None => {
+                slot.unnoted.store(slot.unnoted().wrapping_sub(1), Ordering::Relaxed);
+                slot.give_back_if_detached();
+            }
         }
+    }
+
+    /// Gives back a slot that its thread does not keep, if it holds nothing: a lock was not acquired.
+    pub(crate) fn part(&self) {
+        self.slot().give_back_if_detached();
     }
 
     /// The lock is released.
@@ -329,12 +375,13 @@ impl SlotHandle {
 }
 
 impl Slot {
-    /// Strikes out a lock that was not the last to be taken.
+    /// Strikes out a lock that was not the last to be taken, or was never noted.
     #[cold]
     fn let_go_of_earlier(&self, wanted: i64) {
-        let depth = self.depth.load(Ordering::Relaxed) as usize;
-        let held = &self.notes[..depth.min(NOTES)];
+        let depth = self.depth.load(Ordering::Relaxed);
+        let held = &self.notes[..(depth as usize).min(NOTES)];
         match held.iter().position(|note| note.load(Ordering::Relaxed) == wanted) {
+            Some(at) if depth == DETACHED => held[at].store(0, Ordering::Relaxed),
             Some(at) => {
                 let last = &held[held.len() - 1];
                 // CRASH strike out: a death between leaves the last lock noted twice.
@@ -345,6 +392,7 @@ impl Slot {
             }
             None => self.unnoted.store(self.unnoted().saturating_sub(1), Ordering::Relaxed),
         }
+        self.give_back_if_detached();
     }
 }
 

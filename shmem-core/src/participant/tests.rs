@@ -245,17 +245,23 @@ fn a_thread_that_held_more_than_it_could_note_has_its_slot_retired() {
     for lock in 0..NOTES + 3 {
         table.lock(dead, lock);
     }
-    // Noted ones are released, the last ones are known to be nobody's for ever.
+    // Noted ones are released, the last ones are known to be nobody's.
     let owner = dead.owner();
     table.unlock(dead, NOTES + 2);
-    assert!(!table.participants.is_nobodys(owner));
+    assert!(!table.participants.is_retired(owner));
     assert_eq!(table.participants.recover_if_dead(1), Recovered::Yes);
     for lock in 0..NOTES + 2 {
         let expected = if lock < NOTES { RELEASED } else { owner.0 };
         assert_eq!(table.word(lock), expected, "lock {lock}");
     }
-    assert!(table.participants.is_nobodys(owner));
+    assert!(table.participants.is_retired(owner));
     assert!(!table.participants.slot(0).unwrap().take(0, 2), "retired");
+    // Until the last of them was taken over.
+    table.participants.taken_from_retired(owner);
+    assert!(!table.participants.slot(0).unwrap().take(0, 2));
+    table.participants.taken_from_retired(owner);
+    assert!(!table.participants.is_retired(owner));
+    assert!(table.participants.slot(0).unwrap().take(0, 2));
     // Nothing was left behind by those that were let go in time.
     let other = table.slot(1, 1);
     for lock in 0..NOTES + 3 {
@@ -278,7 +284,6 @@ fn generations_come_round_and_hurt_nobody() {
         slot.set_generation(generation);
         table.dead();
         let thread = table.slot(0, 1);
-        assert!(!table.participants.is_nobodys(thread.owner()));
         owners.insert(thread.owner().0);
         assert_ne!(table.word(0), thread.owner().0, "nothing that an earlier life signed is left");
         table.lock(thread, 0);
@@ -312,4 +317,41 @@ fn who_comes_after_a_thread_s_end_is_told_of_it() {
     let mut watch = Watch::default();
     let waited = table.participants.wait_for(&table.locks[0], 0, owner, None, &mut watch);
     assert!(waited == Waited::Look && watch.is_hinted());
+}
+
+#[test]
+fn a_slot_whose_thread_is_gone_is_given_back_with_its_last_lock() {
+    let table = table();
+    let is_free = |index: u32| {
+        let slot = table.participants.slot(index).unwrap();
+        let free = slot.take(index, 2);
+        if free {
+            slot.give_back();
+        }
+        free
+    };
+    // Its guards are dropped by thread-local destructors that run after the one that would have given it back.
+    let orphan = table.slot(0, 1);
+    for lock in 0..NOTES + 2 {
+        table.lock(orphan, lock);
+    }
+    orphan.slot().orphan();
+    for lock in (0..NOTES + 2).rev() {
+        assert!(!is_free(0));
+        table.unlock(orphan, lock);
+    }
+    assert!(is_free(0));
+    // One that takes its slot only then.
+    let late = table.slot(1, 1);
+    late.slot().detach();
+    table.lock(late, 0);
+    table.lock(late, 1);
+    table.unlock(late, 0);
+    assert!(!is_free(1));
+    table.unlock(late, 1);
+    assert!(is_free(1));
+    let late = table.slot(2, 1);
+    late.slot().detach();
+    late.part();
+    assert!(is_free(2));
 }

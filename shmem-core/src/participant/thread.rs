@@ -104,11 +104,30 @@ fn attach_thread(at: *const u8) -> Result<SlotHandle, LockError> {
                 handle
             }
         }
-        // The thread is exiting and its slots are given back: take one that the process's death will free.
-        Err(_) => take_slot(participants)?.1,
+        // The thread is exiting and its slots are given back: this one is when it lets go of what it is about to lock.
+        Err(_) => {
+            let (_, handle) = take_slot(participants)?;
+            handle.slot().detach();
+            handle
+        }
     };
     registry::remember_slot(at, handle.0.as_ptr().cast());
     Ok(handle)
+}
+
+/// Gives back this thread's slots in a mapping whose record it could not keep.
+pub(super) fn part_from(participants: &Participants) {
+    registry::forget_cached();
+    let _ = ATTACHMENTS.try_with(|attachments| {
+        attachments.borrow_mut().0.retain_mut(|attachment| {
+            let here = std::ptr::eq(attachment.at, participants);
+            if here {
+                drop(attachment.cell.take());
+                attachment.handle.slot().give_back();
+            }
+            !here
+        });
+    });
 }
 
 /// Remembers a slot until the thread exits, and gives it a cell.
@@ -131,7 +150,7 @@ fn keep(participants: &Arc<Participants>, index: u32, handle: SlotHandle) {
 fn take_slot(participants: &Participants) -> Result<(u32, SlotHandle), LockError> {
     let record = participants.process().map_err(|e| match e {
         Error::TooManyProcesses { .. } => LockError::NoProcess,
-        _ => LockError::NoSlot,
+        _ => LockError::Refused,
     })?;
     for attempt in 0..2 {
         if let Some((index, slot)) = participants.slots().find(|(index, slot)| slot.take(*index, record)) {

@@ -9,7 +9,7 @@
 //! This file needs `unsafe`: it holds the process's locks across the fork.
 
 use super::inner::Inner;
-use crate::mapping::{LockedByte, registry};
+use crate::mapping::{LockedByte, held_byte, registry};
 use crate::participant::Changing;
 use crate::sys::process;
 use std::cell::RefCell;
@@ -49,6 +49,7 @@ struct Prepared {
 struct Forking {
     // Before `prepared`: its handle to a mapping may be the last by now, and unmapping takes the registry's lock.
     _registry: MutexGuard<'static, ()>,
+    _descriptors: MutexGuard<'static, ()>,
     _segments: MutexGuard<'static, Vec<Weak<Inner>>>,
     prepared: Vec<Prepared>,
 }
@@ -77,7 +78,9 @@ extern "C" fn prepare() {
     for p in &prepared {
         p.inner.directory.freeze(p.child.as_ref().map(|(record, _)| *record));
     }
-    let forking = Forking { _registry: registry::hold(), _segments: segments, prepared };
+    // Last: whoever has these waits for nothing.
+    let (_descriptors, _registry) = (held_byte::hold(), registry::hold());
+    let forking = Forking { _registry, _descriptors, _segments: segments, prepared };
     let _ = FORKING.try_with(|slot| slot.borrow_mut().replace(forking));
 }
 
@@ -119,7 +122,8 @@ mod tests {
             let prepared =
                 vec![Prepared { _storing: None, changing: None, child: None, inner: segment.inner.clone() }];
             let segments = SEGMENTS.lock().unwrap_or_else(|e| e.into_inner());
-            let forking = Forking { _registry: registry::hold(), _segments: segments, prepared };
+            let (_descriptors, _registry) = (held_byte::hold(), registry::hold());
+            let forking = Forking { _registry, _descriptors, _segments: segments, prepared };
             // As another thread may, between `prepare` and `parent`.
             drop(segment);
             drop(forking);

@@ -44,6 +44,9 @@ use std::time::{Duration, Instant};
 /// process's last thread, whichever thread locked it. A stopped process still holds what it holds; so does a thread that
 /// has exited and leaked its guard, until its process ends. A child of a `fork` holds nothing of its parent's.
 ///
+/// What a device writes on its own is beyond that: memory of a segment must not be the target of `io_uring` direct reads, RDMA
+/// and the like, which go on after the process that asked for them is gone.
+///
 /// ```
 /// use shmem_core::{Segment, ShmMutex, ShmVec};
 /// # fn main() -> shmem_core::Result<()> {

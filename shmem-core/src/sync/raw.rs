@@ -19,7 +19,7 @@
 //! The waiting algorithm is Drepper's second mutex ("Futexes are tricky", 2011) with the owner in the word.
 
 use crate::error::LockError;
-use crate::participant::{Intent, LockKind, Owner, Participants, Recovered, SlotHandle, Waited, Watch};
+use crate::participant::{Gone, Intent, LockKind, Owner, Participants, Recovered, SlotHandle, Waited, Watch};
 use crate::primitive::{AtomicU32, Ordering};
 use crate::sys::clock::Deadline;
 use crate::sys::futex;
@@ -123,15 +123,24 @@ impl RawLock {
         patience: Patience,
         participants: &Participants,
     ) -> Result<Acquired, LockError> {
-        struct StopWaiting<'s>(Option<&'s SlotHandle>);
-        impl Drop for StopWaiting<'_> {
-            fn drop(&mut self) {
-                if let Some(slot) = self.0 {
-                    slot.stop_waiting();
-                }
-            }
+        let mut waiting = false;
+        let acquired = self.wait(slot, patience, participants, &mut waiting);
+        if waiting {
+            slot.stop_waiting();
         }
-        let mut waiting = StopWaiting(None);
+        if acquired.is_err() {
+            slot.part();
+        }
+        acquired
+    }
+
+    fn wait(
+        &self,
+        slot: &SlotHandle,
+        patience: Patience,
+        participants: &Participants,
+        waiting: &mut bool,
+    ) -> Result<Acquired, LockError> {
         let me = slot.owner().0;
         let mut slept = 0;
         let mut spins = 0;
@@ -150,13 +159,13 @@ impl RawLock {
             if owner.0 == me {
                 return Err(LockError::Deadlock);
             }
-            if participants.is_nobodys(owner) {
-                self.release_from(owner);
+            if participants.is_retired(owner) {
+                self.take_from_retired(owner, participants);
                 continue;
             }
             if let Patience::Try = patience {
                 // A dead owner's lock can be had at once.
-                if participants.recover_owner(owner) == Recovered::Yes {
+                if participants.recover_owner(owner, true) == Ok(Recovered::Yes) {
                     continue;
                 }
                 return Err(LockError::WouldBlock);
@@ -175,16 +184,18 @@ impl RawLock {
                 continue;
             }
             slept = WAITERS;
-            if waiting.0.is_none() {
+            if !*waiting {
                 slot.wait_for(self, KIND);
-                waiting.0 = Some(slot);
+                *waiting = true;
             }
             let deadline = match patience {
                 Patience::Until(deadline) => Some(deadline),
                 _ => None,
             };
-            if participants.wait_for(&self.word, marked, owner, deadline, &mut watch) == Waited::TimedOut {
-                return Err(LockError::TimedOut);
+            match participants.wait_for(&self.word, marked, owner, deadline, &mut watch) {
+                Waited::Look => {}
+                Waited::TimedOut => return Err(LockError::TimedOut),
+                Waited::Refused => return Err(LockError::Refused),
             }
         }
     }
@@ -196,13 +207,21 @@ impl RawLock {
         }
     }
 
-    /// Releases the lock, poisoned, if it is `owner`'s, who is dead.
+    /// Takes the lock from a dead owner who could not note it.
     #[cold]
-    fn release_from(&self, owner: Owner) {
+    fn take_from_retired(&self, owner: Owner, participants: &Participants) {
+        if self.release_from(owner) {
+            participants.taken_from_retired(owner);
+        }
+    }
+
+    /// Releases the lock, poisoned, if it is `owner`'s, who is dead; whether it was.
+    #[cold]
+    fn release_from(&self, owner: Owner) -> bool {
         loop {
             let now = self.word.load(Ordering::Relaxed);
             if now & OWNER != owner.0 {
-                return;
+                return false;
             }
             // CRASH take-over: a death between these stores leaves the dead owner in the word, and the next recoverer
             // does the same again. The cause first: poison that passes for a panic's would not have the value walked.
@@ -213,7 +232,7 @@ impl RawLock {
                 if now & WAITERS != 0 {
                     futex::wake(&self.word, u32::MAX);
                 }
-                return;
+                return true;
             }
         }
     }
@@ -262,16 +281,16 @@ impl RawLock {
             if owner.0 == 0 {
                 return false;
             }
-            if participants.is_nobodys(owner) {
-                self.release_from(owner);
+            if participants.is_retired(owner) {
+                self.take_from_retired(owner, participants);
                 continue;
             }
-            match participants.recover_owner(owner) {
-                Recovered::Yes => {}
-                Recovered::No => return self.is_held(),
+            match participants.recover_owner(owner, false) {
+                Ok(Recovered::Yes) => {}
+                Ok(Recovered::No) => return self.is_held(),
                 // Not before it is through: it may be about to look at this very lock.
-                Recovered::Underway if patience.has_passed() => return true,
-                Recovered::Underway => thread::sleep(LOOK_AGAIN),
+                Ok(Recovered::Underway) if !patience.has_passed() => thread::sleep(LOOK_AGAIN),
+                Ok(Recovered::Underway | Recovered::Refused) | Err(Gone) => return self.is_held(),
             }
         }
     }

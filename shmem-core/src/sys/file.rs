@@ -1,4 +1,4 @@
-//! `openat`, `memfd_create`, `fstat`, `lstat`, `fchmod`, `linkat`, `renameat2`, `unlink`, `getdents64`, `pread64`,
+//! `openat`, `memfd_create`, `fstat`, `fstatfs`, `lstat`, `fchmod`, `linkat`, `renameat2`, `unlink`, `getdents64`, `pread64`,
 //! `pwrite64`, `lseek`, `fallocate`, `ftruncate`, `fcntl(F_ADD_SEALS)`, `prlimit64`.
 
 use super::Errno;
@@ -84,6 +84,11 @@ impl From<rustix::fs::Stat> for Status {
 
 pub(crate) fn status(fd: impl AsFd) -> Result<Status> {
     rustix::fs::fstat(fd).map(Status::from)
+}
+
+/// Which kind of file system a file is on (`f_type`). One system call.
+pub(crate) fn file_system(fd: impl AsFd) -> Result<u64> {
+    rustix::fs::fstatfs(fd).map(|stat| stat.f_type as u64)
 }
 
 /// The status of what stands at `path`, itself if it is a symbolic link.

@@ -1137,6 +1137,12 @@ impl Directory {
             }
         };
         self.reap_if_free(entry, Some((drop_elements::<T>, life)));
+        if entry.is_pinned() && entry.state().same_life(life) {
+            // The dead do not keep it.
+            for holder in entry.holders() {
+                self.participants.recover_if_dead(holder);
+            }
+        }
         Ok(true)
     }
 
