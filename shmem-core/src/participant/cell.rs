@@ -46,6 +46,7 @@ const HINTED_MOST_NS: u64 = 5_000_000;
 const HINTED_FOR_NS: u64 = 60_000_000_000;
 
 /// A liveness cell.
+#[derive(Default)]
 #[repr(C, align(64))]
 pub(super) struct Cell {
     entry: robust::Entry,

@@ -9,11 +9,11 @@ use super::{MAX_PROCESSES, evidence};
 use crate::error::Error;
 use crate::mapping::superblock::{FixedHeader, PROCESS_SIZE, PROCESSES_AT, SLOT_SIZE};
 use crate::mapping::{HeldByte, LockedByte, registry};
-use crate::primitive::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::primitive::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, thread};
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use std::{io, mem, thread};
+use std::{io, mem};
 
 /// The segment's file, as this layer needs it. Index `i` below [`MAX_PROCESSES`] is the byte of process record `i`;
 /// [`RECOVERER`]` + i` that of whoever recovers its dead process.
@@ -37,6 +37,7 @@ pub(super) const FREE: u32 = 0;
 pub(super) const ATTACHED: u32 = 1;
 
 /// A process's record in the segment.
+#[derive(Default)]
 #[repr(C, align(32))]
 pub(super) struct Record {
     /// [`FREE`] or [`ATTACHED`].
