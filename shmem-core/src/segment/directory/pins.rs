@@ -16,7 +16,7 @@
 use super::entry::{Entry, Phase, State};
 use super::{CHUNKS, Directory, DropGlue, place};
 use crate::error::Error;
-use crate::primitive::{AtomicBool, AtomicU64, Ordering};
+use crate::primitive::{AtomicBool, AtomicU64, Ordering, thread};
 use std::sync::OnceLock;
 
 const BUSY: u64 = 1 << 63;
@@ -55,7 +55,7 @@ impl LocalPins {
         }
         if self.frozen.load(Ordering::SeqCst) {
             count.store(0, Ordering::Release);
-            std::thread::yield_now();
+            thread::yield_now();
             return false;
         }
         true
@@ -69,7 +69,7 @@ impl LocalPins {
             for (i, count) in counts.get().into_iter().flatten().enumerate() {
                 let mut now = count.load(Ordering::SeqCst);
                 while now & BUSY != 0 {
-                    std::thread::yield_now();
+                    thread::yield_now();
                     now = count.load(Ordering::SeqCst);
                 }
                 if now != 0 {
@@ -114,7 +114,7 @@ impl Directory {
                 return Pin::Gone;
             }
             if now & BUSY != 0 {
-                std::thread::yield_now();
+                thread::yield_now();
                 continue;
             }
             let Ok(process) = self.participants.process() else { return Pin::NoRecord };
@@ -154,7 +154,7 @@ impl Directory {
         let count = self.pins.count(number);
         // Another thread may be finding out that the entry is not the one it looked for.
         while !self.pins.begin_first(count) {
-            std::thread::yield_now();
+            thread::yield_now();
         }
         let (word, bit) = entry.pin_bit(process);
         word.fetch_or(bit, Ordering::SeqCst);
@@ -172,7 +172,7 @@ impl Directory {
         loop {
             let now = count.load(Ordering::Relaxed);
             if now & BUSY != 0 {
-                std::thread::yield_now();
+                thread::yield_now();
                 continue;
             }
             if now == 0 {
