@@ -102,8 +102,9 @@ impl RawLock {
     fn take(&self, free: u32, taken: u32, slot: &SlotHandle) -> bool {
         slot.intend(self, KIND);
         // CRASH lock: a death behind this, before it is counted as held, finds the note.
-        // SYNC lock: Acquire, pairs with the Release in `unlock`.
-        if self.word.compare_exchange(free, taken, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+        // SYNC lock: Acquire, pairs with the Release in `unlock`. SYNC owner: Release, so that whoever finds this owner in
+        // the word finds its slot taken.
+        if self.word.compare_exchange(free, taken, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             slot.taken();
             return true;
         }
@@ -137,7 +138,8 @@ impl RawLock {
         let mut spins = 0;
         let mut watch = Watch::default();
         loop {
-            let now = self.word.load(Ordering::Relaxed);
+            // SYNC owner: Acquire, pairs with the Release in `take`: in an older state of its slot the owner would be nobody.
+            let now = self.word.load(Ordering::Acquire);
             if now & OWNER == 0 {
                 // Whoever has slept cannot know whether others still do, so it leaves the mark.
                 if self.take(now, me | (now & (WAITERS | POISON)) | slept, slot) {
@@ -257,7 +259,8 @@ impl RawLock {
     pub(crate) fn is_held_by_living(&self, participants: &Participants) -> bool {
         let patience = Deadline::after(RECOVERY_ENDS);
         loop {
-            let owner = Owner(self.word.load(Ordering::Relaxed) & OWNER);
+            // SYNC owner: Acquire, as in `lock_slow`.
+            let owner = Owner(self.word.load(Ordering::Acquire) & OWNER);
             if owner.0 == 0 {
                 return false;
             }
