@@ -9,7 +9,7 @@
 //! | 0 | 0 | free |
 //! | 0 | a slot's life | being claimed |
 //! | the thread's id | a slot's life | linked into the list of that thread, which has (or had) that slot |
-//! | marked | any | the thread has ended: free for whoever claims it |
+//! | marked, without an id | any | the thread has ended: free for whoever claims it |
 //!
 //! The pointers of a linked cell are its thread's business until it has unlinked it or has ended, whatever becomes of its
 //! slot. (The segment may be closed by another thread while this one is asleep.) So a cell is claimed apart from the
@@ -255,9 +255,10 @@ impl Participants {
         watch: &mut Watch,
     ) -> Waited {
         let cell = self.cell_of(owner).filter(|_| !switches::is_ignored(Witness::Cell));
-        // Set before the cell is slept on, so that the kernel wakes. Without a thread it is not linked yet, or not any more.
+        // Set before the cell is slept on, so that the kernel wakes. Without a thread it is not linked yet, or not any more;
+        // but in the mark the kernel leaves no thread's id either.
         let mark = cell.map(|cell| cell.fetch_or(WAITERS, Ordering::SeqCst) | WAITERS);
-        let mark = mark.filter(|mark| mark & THREAD != 0);
+        let mark = mark.filter(|mark| mark & (THREAD | OWNER_DIED) != 0);
         let hinted = mark.is_some_and(|mark| mark & OWNER_DIED != 0);
         let hinted = hinted || watch.owner == owner.0 && watch.hinted_at_ns.is_some();
         let look_at = watch.look_at(owner, hinted, futex::now_ns());
