@@ -247,8 +247,9 @@ impl Participants {
     ) -> Result<(u32, B), Error> {
         for _ in 0..LOOKS {
             let mut busy = false;
-            // Free ones first: a record that says ATTACHED is most likely alive, and asking the kernel costs.
-            for wanted in [FREE, ATTACHED] {
+            // Free ones first: a record that says ATTACHED is most likely alive, and asking the kernel costs. Then those that
+            // have come free meanwhile, or one that is being recovered would be missed.
+            for wanted in [FREE, ATTACHED, FREE] {
                 for index in 0..self.header.processes {
                     let record = self.record(index);
                     if record.state.load(Ordering::Relaxed) != wanted {
