@@ -9,7 +9,7 @@
 //! | any | 0 | free |
 //! | 0 | a slot's life | being claimed |
 //! | the thread's id | a slot's life | linked into the list of that thread, which has (or had) that slot |
-//! | marked | any | the thread has ended: free for whoever claims it |
+//! | marked, without an id | any | the thread has ended: free for whoever claims it |
 //!
 //! The pointers of a linked cell are its thread's business until it has unlinked it or has ended, whatever becomes of its
 //! slot. (The segment may be closed by another thread while this one is asleep.) So a cell is claimed apart from the
@@ -49,6 +49,7 @@ const HINTED_FOR_NS: u64 = 60_000_000_000;
 const GONE_AFTER_NS: u64 = 1_000_000_000;
 
 /// A liveness cell.
+#[derive(Default)]
 #[repr(C, align(64))]
 pub(super) struct Cell {
     entry: robust::Entry,

@@ -9,10 +9,10 @@ use super::{MAX_PROCESSES, evidence, thread};
 use crate::error::{Error, OpenError};
 use crate::mapping::superblock::{FixedHeader, PROCESS_SIZE, PROCESSES_AT, SLOT_SIZE};
 use crate::mapping::{HeldByte, LockedByte, registry};
-use crate::primitive::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::primitive::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
 use arc_swap::ArcSwapOption;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use std::{io, mem};
 
@@ -38,6 +38,7 @@ pub(super) const FREE: u32 = 0;
 pub(super) const ATTACHED: u32 = 1;
 
 /// A process's record in the segment.
+#[derive(Default)]
 #[repr(C, align(32))]
 pub(super) struct Record {
     /// [`FREE`] or [`ATTACHED`].
@@ -258,8 +259,9 @@ impl Participants {
         let mut refused = None;
         for _ in 0..LOOKS {
             let mut busy = false;
-            // Free ones first: a record that says ATTACHED is most likely alive, and asking the kernel costs.
-            for wanted in [FREE, ATTACHED] {
+            // Free ones first: a record that says ATTACHED is most likely alive, and asking the kernel costs. Then those that
+            // have come free meanwhile, or one that is being recovered would be missed.
+            for wanted in [FREE, ATTACHED, FREE] {
                 for index in 0..self.header.processes {
                     let record = self.record(index);
                     if record.state.load(Ordering::Relaxed) != wanted {

@@ -21,7 +21,7 @@
 
 use super::process::{ATTACHED, FREE, Participants, RECOVERER};
 use super::slot::{Note, Owner};
-use crate::primitive::Ordering;
+use crate::primitive::{Ordering, thread_local};
 use std::cell::Cell;
 
 /// A recovery step of an upper layer: undoes what the process with this record held; whether it could do all of it

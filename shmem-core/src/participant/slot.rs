@@ -5,10 +5,9 @@
 use super::process::Participants;
 use crate::mapping::registry;
 use crate::mapping::superblock::SLOT_SIZE;
-use crate::primitive::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use crate::primitive::{AtomicI64, AtomicU32, AtomicU64, Ordering, compiler_fence};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::compiler_fence;
 
 /// How many locks a slot can note. A thread may hold more.
 pub(super) const NOTES: usize = 11;
@@ -19,6 +18,7 @@ pub(super) const NOTES: usize = 11;
 const DETACHED: u32 = NOTES as u32 + 1;
 
 /// A thread's place in the segment. Only the thread itself writes it, but for recovery and for freeing.
+#[derive(Default)]
 #[repr(C, align(64))]
 pub(super) struct Slot {
     /// Generation, process and state; see the [table](super).

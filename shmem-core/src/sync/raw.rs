@@ -20,11 +20,10 @@
 
 use crate::error::LockError;
 use crate::participant::{Gone, Intent, LockKind, Owner, Participants, Recovered, SlotHandle, Waited, Watch};
-use crate::primitive::{AtomicU32, Ordering};
+use crate::primitive::{AtomicU32, Ordering, hint, thread};
 use crate::sys::clock::Deadline;
 use crate::sys::futex;
 use std::time::Duration;
-use std::{hint, thread};
 
 const WAITERS: u32 = 1 << 31;
 const POISON: u32 = 1 << 30;
@@ -37,8 +36,8 @@ const BY_DEATH: u32 = 2;
 
 /// Rounds of spinning before a waiter sleeps; each round pauses twice as long as the one before, up to
 /// [`SPIN_PAUSES`]. About 4 µs in all: a critical section that is being executed ends within that, one whose holder
-/// sleeps does not.
-const SPIN_ROUNDS: u32 = 10;
+/// sleeps does not. (A model learns nothing from the further rounds.)
+const SPIN_ROUNDS: u32 = if cfg!(loom) { 1 } else { 10 };
 const SPIN_PAUSES: u32 = 64;
 
 /// How long whoever moves or drops a lock waits for somebody else's recovery of its dead holder, and how often it looks.
@@ -60,6 +59,7 @@ pub(crate) struct RawLock {
     cause: AtomicU32,
 }
 
+#[cfg(not(loom))]
 const _: () = assert!(size_of::<RawLock>() == 8 && align_of::<RawLock>() == 4);
 
 /// How a lock was acquired.
@@ -102,8 +102,9 @@ impl RawLock {
     #[inline(always)]
     fn take(&self, free: u32, taken: u32, slot: &SlotHandle, intent: Intent) -> bool {
         // CRASH lock: a death behind this, before it is counted as held, finds the note.
-        // SYNC lock: Acquire, pairs with the Release in `unlock`.
-        if self.word.compare_exchange(free, taken, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+        // SYNC lock: Acquire, pairs with the Release in `unlock`. SYNC owner: Release, so that whoever finds this owner in
+        // the word finds its slot taken.
+        if self.word.compare_exchange(free, taken, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             slot.taken(intent);
             return true;
         }
@@ -146,7 +147,8 @@ impl RawLock {
         let mut spins = 0;
         let mut watch = Watch::default();
         loop {
-            let now = self.word.load(Ordering::Relaxed);
+            // SYNC owner: Acquire, pairs with the Release in `take`: in an older state of its slot the owner would be nobody.
+            let now = self.word.load(Ordering::Acquire);
             if now & OWNER == 0 {
                 // Whoever has slept cannot know whether others still do, so it leaves the mark.
                 let taken = me | (now & (WAITERS | POISON)) | slept;
@@ -277,7 +279,8 @@ impl RawLock {
     pub(crate) fn is_held_by_living(&self, participants: &Participants) -> bool {
         let patience = Deadline::after(RECOVERY_ENDS);
         loop {
-            let owner = Owner(self.word.load(Ordering::Relaxed) & OWNER);
+            // SYNC owner: Acquire, as in `lock_slow`.
+            let owner = Owner(self.word.load(Ordering::Acquire) & OWNER);
             if owner.0 == 0 {
                 return false;
             }

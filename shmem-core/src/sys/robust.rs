@@ -6,9 +6,8 @@
 //!
 //! This file needs `unsafe`: it links nodes into a list of the C library's.
 
-use crate::primitive::{AtomicU32, AtomicU64, Ordering};
+use crate::primitive::{AtomicU32, AtomicU64, Ordering, compiler_fence};
 use std::ptr::NonNull;
-use std::sync::atomic::compiler_fence;
 
 /// Set by the kernel in a word whose thread has ended.
 pub(crate) const OWNER_DIED: u32 = 1 << 30;
@@ -22,7 +21,7 @@ const WORD_AT: isize = -32;
 
 /// A word, and the node behind it. Stands in shared memory; the pointers are addresses of the process that linked it.
 #[repr(C)]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Entry {
     /// The thread's id, [`OWNER_DIED`] and [`WAITERS`].
     pub(crate) word: AtomicU32,
@@ -110,14 +109,7 @@ mod tests {
     use super::*;
 
     fn entry() -> NonNull<Entry> {
-        let zeroed = Entry {
-            word: AtomicU32::new(0),
-            _zero: 0,
-            _own: Default::default(),
-            previous: AtomicU64::new(0),
-            next: AtomicU64::new(0),
-        };
-        NonNull::from(Box::leak(Box::new(zeroed)))
+        NonNull::from(Box::leak(Box::default()))
     }
 
     fn free(entry: NonNull<Entry>) {

@@ -41,6 +41,7 @@ pub(super) const LANES: usize = 4;
 pub(crate) const MAX_NAME: usize = 1024;
 
 /// One object. A look-up needs the first two cache lines.
+#[derive(Default)]
 #[repr(C, align(64))]
 pub(super) struct Entry {
     /// Phase, sleepers and generation; its lower half is a futex word while `RESERVED` or `CONVERTING`.
@@ -72,6 +73,7 @@ pub(super) struct Entry {
     pub(super) _zero: u32,
 }
 
+#[cfg(not(loom))]
 const _: () = assert!(size_of::<Entry>() == 192 && align_of::<Entry>() == 64);
 const _: () = assert!(std::mem::offset_of!(Entry, label) == 64 && std::mem::offset_of!(Entry, hash) == 128);
 const _: () = assert!(super::MAX_PROCESSES == 4 * 64);

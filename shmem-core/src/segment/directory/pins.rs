@@ -31,10 +31,9 @@ use crate::crash::crash_point;
 use crate::error::Error;
 use crate::layout::{Fingerprint, ShmSafe};
 use crate::mapping::registry;
-use crate::primitive::{AtomicBool, AtomicU64, Ordering};
+use crate::primitive::{AtomicBool, AtomicU64, Mutex, Ordering, fence, thread};
 use std::ptr::NonNull;
-use std::sync::atomic::fence;
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
 
 const BUSY: u64 = 1 << 63;
 
@@ -130,7 +129,7 @@ impl LocalPins {
         }
         if self.frozen.load(Ordering::SeqCst) {
             count.store(0, Ordering::Release);
-            std::thread::yield_now();
+            thread::yield_now();
             return false;
         }
         true
@@ -146,7 +145,7 @@ impl LocalPins {
             for (i, count) in counts.get().into_iter().flatten().enumerate() {
                 let mut now = count.load(Ordering::SeqCst);
                 while now & BUSY != 0 {
-                    std::thread::yield_now();
+                    thread::yield_now();
                     now = count.load(Ordering::SeqCst);
                 }
                 if now != 0 {
@@ -240,7 +239,7 @@ impl Directory {
                 return Some(mine);
             }
             drop(storing);
-            std::thread::yield_now();
+            thread::yield_now();
         }
     }
 
@@ -310,7 +309,7 @@ impl Directory {
         loop {
             let now = count.load(Ordering::Relaxed);
             if now & BUSY != 0 {
-                std::thread::yield_now();
+                thread::yield_now();
             } else if now != 0 {
                 // SYNC pin: Acquire, pairs with the Release store of 1 below: the entry is stable. SeqCst, as in `enter`.
                 if count.compare_exchange_weak(now, now + 1, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
@@ -395,7 +394,7 @@ impl Directory {
         loop {
             let now = count.load(Ordering::Relaxed);
             if now & BUSY != 0 {
-                std::thread::yield_now();
+                thread::yield_now();
                 continue;
             }
             if now == 0 {

@@ -1,0 +1,28 @@
+//! The library's participants, file by file: all but `thread`, which finds a thread's slot by an address, and `list`,
+//! which is for people.
+
+#[path = "../../shmem-core/src/participant/cell.rs"]
+mod cell;
+#[path = "../../shmem-core/src/participant/evidence.rs"]
+mod evidence;
+#[path = "../../shmem-core/src/participant/process.rs"]
+mod process;
+#[path = "../../shmem-core/src/participant/recovery.rs"]
+mod recovery;
+#[path = "../../shmem-core/src/participant/slot.rs"]
+mod slot;
+#[path = "../../shmem-core/src/participant/switches.rs"]
+mod switches;
+
+pub(crate) mod table;
+
+pub(crate) use cell::{Waited, Watch};
+pub(crate) use process::Participants;
+pub(crate) use recovery::{LockKind, Recovered};
+pub(crate) use slot::{Owner, SlotHandle};
+
+pub(crate) const MAX_PROCESSES: usize = 256;
+
+pub(crate) const PROCESS_SIZE: u64 = size_of::<process::Record>() as u64;
+pub(crate) const SLOT_SIZE: u64 = size_of::<slot::Slot>() as u64;
+pub(crate) const CELL_SIZE: u64 = size_of::<cell::Cell>() as u64;

@@ -1,0 +1,179 @@
+//! The library's `primitive`, on loom's atomics.
+//!
+//! Each operation asks [`chance`](crate::chance) first: whether the thread dies here, and whether the model is run with a
+//! weakened line.
+//!
+//! loom treats SeqCst operations as AcqRel ones, but knows SeqCst fences. So there is such a fence ahead of each SeqCst load
+//! of a thread that has made a SeqCst change before. That is what Dekker's algorithm needs of them. Otherwise it promises
+//! less than the language does, but for the fence's ordering other operations, too.
+
+use crate::chance::{self, Step};
+pub(crate) use loom::sync::atomic::Ordering;
+use loom::sync::atomic::fence;
+pub(crate) use loom::sync::{Mutex, MutexGuard};
+use std::cell::Cell;
+pub(crate) use std::sync::atomic::compiler_fence;
+
+/// loom's threads are not the operating system's. (loom's macro knows no constant initialisers.)
+macro_rules! loom_thread_local {
+    (static $name:ident: $value:ty = const $first:block;) => {
+        loom::thread_local! { static $name: $value = $first; }
+    };
+}
+pub(crate) use loom_thread_local as thread_local;
+
+/// Waiting: what is waited for can only come about while others run.
+pub(crate) mod thread {
+    pub(crate) use loom::thread::yield_now;
+
+    pub(crate) fn sleep(_: std::time::Duration) {
+        yield_now();
+    }
+}
+
+/// A spinning thread does nothing.
+pub(crate) mod hint {
+    pub(crate) fn spin_loop() {}
+}
+
+fn without_seq_cst(order: Ordering, weakest: Ordering) -> Ordering {
+    if order == Ordering::SeqCst { weakest } else { order }
+}
+
+loom::thread_local! {
+    /// Whether this thread has made a SeqCst change, and the last one was not weakened by a fault.
+    static HAS_CHANGED: Cell<bool> = Cell::new(false);
+}
+
+/// After a change that was to be `order`.
+fn changed(order: Ordering, done: Ordering) {
+    if order == Ordering::SeqCst {
+        HAS_CHANGED.with(|changed| changed.set(done == Ordering::SeqCst));
+    }
+}
+
+/// Ahead of a load.
+fn fence_ahead(order: Ordering) {
+    if order == Ordering::SeqCst && HAS_CHANGED.with(Cell::get) {
+        fence(Ordering::SeqCst);
+    }
+}
+
+macro_rules! atomics {
+    ($($name:ident: $value:ty,)*) => {$(
+        #[derive(Debug, Default)]
+        pub(crate) struct $name(loom::sync::atomic::$name);
+
+        impl $name {
+            pub(crate) fn new(value: $value) -> Self {
+                $name(loom::sync::atomic::$name::new(value))
+            }
+
+            #[track_caller]
+            pub(crate) fn load(&self, order: Ordering) -> $value {
+                match chance::step(false, order) {
+                    Step::Go(order) => {
+                        fence_ahead(order);
+                        self.0.load(without_seq_cst(order, Ordering::Acquire))
+                    }
+                    Step::Skip => self.0.load(Ordering::Relaxed),
+                    Step::Dead => Default::default(),
+                }
+            }
+
+            #[track_caller]
+            pub(crate) fn store(&self, value: $value, order: Ordering) {
+                if let Step::Go(done) = chance::step(true, order) {
+                    self.0.store(value, without_seq_cst(done, Ordering::Release));
+                    changed(order, done);
+                }
+            }
+
+            /// An operation that may be left out: the value is then as it was.
+            #[track_caller]
+            fn change(&self, order: Ordering, change: impl FnOnce(Ordering) -> $value) -> $value {
+                match chance::step(true, order) {
+                    Step::Go(done) => {
+                        let before = change(without_seq_cst(done, Ordering::AcqRel));
+                        changed(order, done);
+                        before
+                    }
+                    Step::Skip => self.0.load(Ordering::Relaxed),
+                    Step::Dead => Default::default(),
+                }
+            }
+
+            #[track_caller]
+            pub(crate) fn swap(&self, value: $value, order: Ordering) -> $value {
+                self.change(order, |order| self.0.swap(value, order))
+            }
+
+            #[track_caller]
+            pub(crate) fn compare_exchange(
+                &self,
+                current: $value,
+                new: $value,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<$value, $value> {
+                match chance::step(true, success) {
+                    Step::Go(done) => {
+                        let order = without_seq_cst(done, Ordering::AcqRel);
+                        let failure = without_seq_cst(failure, Ordering::Acquire);
+                        let result = self.0.compare_exchange(current, new, order, failure);
+                        changed(success, done);
+                        result
+                    }
+                    // As if it had been done.
+                    Step::Skip | Step::Dead => Ok(current),
+                }
+            }
+
+            #[track_caller]
+            pub(crate) fn compare_exchange_weak(
+                &self,
+                current: $value,
+                new: $value,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<$value, $value> {
+                self.compare_exchange(current, new, success, failure)
+            }
+        }
+    )*};
+}
+
+macro_rules! arithmetic {
+    ($($name:ident: $value:ty, $($operation:ident)*;)*) => {$(
+        impl $name {
+            $(#[track_caller]
+            pub(crate) fn $operation(&self, value: $value, order: Ordering) -> $value {
+                self.change(order, |order| self.0.$operation(value, order))
+            })*
+        }
+    )*};
+}
+
+atomics! {
+    AtomicBool: bool,
+    AtomicI64: i64,
+    AtomicU32: u32,
+    AtomicU64: u64,
+}
+
+arithmetic! {
+    AtomicU32: u32, fetch_add fetch_sub fetch_and fetch_or;
+    AtomicU64: u64, fetch_add fetch_sub fetch_and fetch_or;
+}
+
+impl AtomicU32 {
+    /// As the kernel reads it: in every order there is, and whatever befalls the thread.
+    pub(crate) fn raw(&self) -> u32 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// As the kernel exchanges it.
+    pub(crate) fn raw_exchange(&self, current: u32, new: u32) -> Result<u32, u32> {
+        self.0.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire)
+    }
+}
