@@ -124,3 +124,45 @@ pub fn mount_own_proc() -> io::Result<()> {
     };
     if done { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// From now on the kernel ends this process (with SIGSYS) when it sleeps on a futex until a time of day.
+pub fn forbid_sleeping_by_the_time_of_day() {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const ANY_BIT: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    // In `struct seccomp_data`: the number of the call, and the lower half of argument `i`.
+    let argument = |i: u32| 16 + 8 * i;
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let mut filter = [
+        step(LOAD, 0, 0, 0),
+        step(EQUAL, 0, 2, libc::SYS_futex as u32),
+        step(LOAD, 0, 0, argument(1)),
+        step(ANY_BIT, 4, 3, libc::FUTEX_CLOCK_REALTIME as u32),
+        step(EQUAL, 0, 2, libc::SYS_futex_waitv as u32),
+        step(LOAD, 0, 0, argument(4)),
+        step(EQUAL, 1, 0, libc::CLOCK_REALTIME as u32),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_KILL_PROCESS),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: a valid program, which the kernel copies.
+    let done = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::syscall(
+                libc::SYS_seccomp,
+                libc::SECCOMP_SET_MODE_FILTER,
+                libc::SECCOMP_FILTER_FLAG_TSYNC,
+                &raw const program,
+            ) == 0
+    };
+    assert!(done, "{}", io::Error::last_os_error());
+}
+
+/// Sleeps on a futex until a time of day that has passed.
+pub fn sleep_by_the_time_of_day() {
+    let (word, past) = (0_u32, libc::timespec { tv_sec: 1, tv_nsec: 0 });
+    let operation = libc::FUTEX_WAIT_BITSET | libc::FUTEX_CLOCK_REALTIME;
+    // SAFETY: the word and the time are valid.
+    unsafe { libc::syscall(libc::SYS_futex, &raw const word, operation, 0, &raw const past, 0, u32::MAX) };
+}
