@@ -76,6 +76,11 @@ pub fn threads_can_vanish() {
     unsafe { libc::signal(libc::SIGUSR1, handler as libc::sighandler_t) };
 }
 
+/// Ends the first thread of this process, which is another one than this.
+pub fn first_thread_vanishes() {
+    make_vanish(std::process::id() as i32);
+}
+
 /// The id of this thread.
 pub fn thread_id() -> i32 {
     // SAFETY: no preconditions.
@@ -85,10 +90,14 @@ pub fn thread_id() -> i32 {
 /// Ends a thread of this process wherever it is: no destructor of it runs, and what it holds it holds. After that the
 /// process had better do little: the memory allocator's lock may be among that.
 pub fn make_vanish(thread: i32) {
-    let task = format!("/proc/self/task/{thread}");
+    let stat = format!("/proc/{}/task/{thread}/stat", std::process::id());
     // SAFETY: no preconditions.
     unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, libc::SIGUSR1) };
-    crate::eventually("the thread is gone", || !std::path::Path::new(&task).exists());
+    // The first thread of a process stays, as a zombie, until the others are gone.
+    let is_gone = |stat: String| stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'));
+    crate::eventually("the thread is gone", || {
+        std::fs::read_to_string(&stat).is_ok_and(is_gone) || !std::path::Path::new(&stat).exists()
+    });
 }
 
 /// Sleeps until it is killed.

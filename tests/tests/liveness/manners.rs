@@ -11,6 +11,7 @@ pub(crate) enum Manner {
     Exit,
     ThreadReturns,
     ThreadVanishes,
+    FirstVanishes,
     Exec,
     Stop,
     Fork,
@@ -23,13 +24,14 @@ pub(crate) enum Manner {
 use Manner::*;
 
 impl Manner {
-    pub(crate) const ALL: [Manner; 13] = [
+    pub(crate) const ALL: [Manner; 14] = [
         Kill,
         Fault,
         Abort,
         Exit,
         ThreadReturns,
         ThreadVanishes,
+        FirstVanishes,
         Exec,
         Stop,
         Fork,
@@ -47,6 +49,7 @@ impl Manner {
             Exit => "_exit",
             ThreadReturns => "thread returns",
             ThreadVanishes => "thread vanishes",
+            FirstVanishes => "1st thread vanishes",
             Exec => "execve",
             Stop => "SIGSTOP",
             Fork => "killed, fork lives",
@@ -109,7 +112,7 @@ pub(crate) fn fate(manner: Manner, deed: Deed, missing: Option<Witness>) -> Fate
     match manner {
         Kill | Fault | Abort | Exit | Fork | RawFork => Fate::Dies,
         ThreadReturns if deed != Hold => Fate::None("a thread that returns is inside of nothing"),
-        ThreadReturns | ThreadVanishes | CloseFrom => Fate::Lives,
+        ThreadReturns | ThreadVanishes | FirstVanishes | CloseFrom => Fate::Lives,
         Stop => Fate::Stops,
         Exec | InnerVictim | InnerWaiter if byte => Fate::Dies,
         Exec => Fate::CannotBeTold("the program that it became has its id, its start and memory"),

@@ -107,6 +107,11 @@ fn end(manner: Manner, thread: &AtomicI32) {
             report("vanished");
             ends::sleep_for_ever();
         }
+        Manner::FirstVanishes => {
+            ends::first_thread_vanishes();
+            report("vanished");
+            ends::sleep_for_ever();
+        }
         Manner::Exec => ends::become_another_program(),
         Manner::Fork => {
             let child = |out: &mut std::fs::File| {
