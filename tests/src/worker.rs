@@ -17,7 +17,7 @@ const NAMESPACE: &str = "SHMEM_TEST_NAMESPACE";
 const OUTER: &str = "outer";
 const SEPARATOR: char = '\x1f';
 /// What a worker's reports begin with; the rest of its output is libtest's.
-const MARK: &str = "@ ";
+pub(crate) const MARK: &str = "@ ";
 
 /// Declares the roles of a suite: `roles! { racer, killer }` for functions `fn racer()`.
 #[macro_export]
@@ -62,8 +62,8 @@ fn run_in_pid_namespace() -> i32 {
     });
     ends::unshare_pids().expect("the superuser may");
     let mut inner = inner.spawn().expect("a worker");
-    // It may have begun a line meanwhile.
-    write(format_args!("\n{MARK}{}", inner.id()));
+    // It may have begun a line meanwhile: on a line of its own, in one piece.
+    write(&format!("\n{MARK}{}\n", inner.id()));
     let _ = sender.send(inner.stdin.take().expect("piped"));
     inner.wait().expect("our own child").code().unwrap_or(1)
 }
@@ -81,12 +81,12 @@ pub fn argument<T: std::str::FromStr>(i: usize) -> T {
 
 /// Reports a line to the test.
 pub fn report(line: impl std::fmt::Display) {
-    write(format_args!("{MARK}{line}"));
+    write(&format!("{MARK}{line}\n"));
 }
 
-fn write(line: impl std::fmt::Display) {
+fn write(lines: &str) {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).expect("the test listens");
+    out.write_all(lines.as_bytes()).and_then(|()| out.flush()).expect("the test listens");
 }
 
 /// The next line from the test; `None` once it has nothing more to say.

@@ -189,7 +189,7 @@ fn decide(manner: Manner, deed: Deed, missing: Option<Witness>) -> String {
         return "skipped: needs root".into();
     }
     let fate = fate(manner, deed, missing);
-    if matches!(fate, Fate::None(_)) && manner == Manner::ThreadReturns {
+    if matches!(fate, Fate::None(_)) && matches!(manner, Manner::ThreadReturns | Manner::CloseFrom) {
         return "–".into();
     }
     let (segment, counter) = create(&cell.name);
@@ -300,8 +300,7 @@ fn decide(manner: Manner, deed: Deed, missing: Option<Witness>) -> String {
     text
 }
 
-/// Ends the victim in its manner (one whose descriptors are closed while it attaches may end altogether: std finds them gone,
-/// and aborts); gives a child of it that lives on.
+/// Ends the victim in its manner; gives a child of it that lives on.
 fn bring_about(manner: Manner, victim: &mut Worker) -> Option<Orphan> {
     match manner {
         Manner::Kill | Manner::InnerVictim | Manner::InnerWaiter => victim.signal(libc::SIGKILL),
@@ -357,7 +356,10 @@ fn ask_another(cell: &Cell) -> usize {
 
 /// In the end only this process is attached, and the segment is sound.
 fn tidy_up(cell: &Cell, segment: &Segment) {
-    if cell.missing == Some(Witness::Byte) && cell.manner.needs_root() {
+    // The child of a fork in which the parent detaches leaves the record with the parent's pins, to be told by its byte.
+    let only_the_byte_tells =
+        cell.manner.needs_root() || (cell.manner, cell.deed) == (Manner::Fork, Deed::Attach);
+    if cell.missing == Some(Witness::Byte) && only_the_byte_tells {
         ask_another(cell);
     }
     eventually("the dead are recovered", || {

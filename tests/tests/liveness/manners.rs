@@ -112,6 +112,9 @@ pub(crate) fn fate(manner: Manner, deed: Deed, missing: Option<Witness>) -> Fate
     match manner {
         Kill | Fault | Abort | Exit | Fork | RawFork => Fate::Dies,
         ThreadReturns if deed != Hold => Fate::None("a thread that returns is inside of nothing"),
+        CloseFrom if deed == Attach => {
+            Fate::None("std ends a process that finds its descriptors closed by others: that is `abort`")
+        }
         ThreadReturns | ThreadVanishes | FirstVanishes | CloseFrom => Fate::Lives,
         Stop => Fate::Stops,
         Exec | InnerVictim | InnerWaiter if byte => Fate::Dies,

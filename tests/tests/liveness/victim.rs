@@ -104,12 +104,12 @@ fn end(manner: Manner, thread: &AtomicI32) {
         Manner::ThreadReturns => RETURN.store(true, Ordering::Relaxed),
         Manner::ThreadVanishes => {
             ends::make_vanish(thread.load(Ordering::Relaxed));
-            report("vanished");
+            ends::report_bare("vanished");
             ends::sleep_for_ever();
         }
         Manner::FirstVanishes => {
             ends::first_thread_vanishes();
-            report("vanished");
+            ends::report_bare("vanished");
             ends::sleep_for_ever();
         }
         Manner::Exec => ends::become_another_program(),
