@@ -124,6 +124,13 @@ pub fn is_stopped(pid: u32) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
 }
 
+/// Whether a process has ended, reaped or not, or runs another program than this one.
+pub fn has_ended(pid: u32) -> bool {
+    // A process that has ended has no program.
+    let program = |pid| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
+    program(pid.to_string()) != program("self".to_owned())
+}
+
 /// Puts the children that this thread starts from now on into a PID namespace of their own.
 pub(crate) fn unshare_pids() -> io::Result<()> {
     // SAFETY: no preconditions.

@@ -226,6 +226,11 @@ fn decide(manner: Manner, deed: Deed, missing: Option<Witness>) -> String {
 
     let start = Instant::now();
     let _child = bring_about(manner, &mut victim);
+    if held.is_some() && !matches!(fate, Fate::Lives | Fate::Stops) {
+        // Or it may get the lock yet.
+        let pid = victim.pid();
+        eventually("the victim is gone", || ends::has_ended(pid));
+    }
     drop(held);
     if let Some(reader) = &reader {
         reader.signal(libc::SIGCONT);
@@ -356,9 +361,9 @@ fn ask_another(cell: &Cell) -> usize {
 
 /// In the end only this process is attached, and the segment is sound.
 fn tidy_up(cell: &Cell, segment: &Segment) {
-    // The child of a fork in which the parent detaches leaves the record with the parent's pins, to be told by its byte.
-    let only_the_byte_tells =
-        cell.manner.needs_root() || (cell.manner, cell.deed) == (Manner::Fork, Deed::Attach);
+    // Whoever dies while it attaches may not have said yet who it is, and the child of a fork in which the parent detaches
+    // leaves a record without saying so.
+    let only_the_byte_tells = cell.manner.needs_root() || cell.deed == Deed::Attach;
     if cell.missing == Some(Witness::Byte) && only_the_byte_tells {
         ask_another(cell);
     }
