@@ -40,10 +40,23 @@ fn ignore_argument(i: usize) -> Option<Witness> {
     missing
 }
 
+/// Removes the segments of a judge's cells, should it be killed because it hangs.
+struct Sweep(u32);
+
+impl Drop for Sweep {
+    fn drop(&mut self) {
+        for name in leftovers(&format!("-cell-{}-", self.0)) {
+            // Not of importance beside the failure.
+            let _ = Segment::remove(&name);
+        }
+    }
+}
+
 /// One table. A process decides it, because a process that has once ignored a witness does so for good.
 fn table(missing: &str) {
     let _watchdog = Watchdog::test(format!("the matrix without {missing}"));
     let mut judge = Worker::spawn("judge", &[&missing]);
+    let _sweep = Sweep(judge.pid());
     // Longer than a cell may take to fail.
     while let Some(line) = judge.reports_within(2 * PATIENCE) {
         println!("{line}");
