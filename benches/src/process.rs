@@ -33,6 +33,11 @@ impl Worker {
         Ok(Worker { child, requests, answers })
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a line and waits for the answer. A worker that hangs or dies answers nothing any more.
     pub fn ask(&mut self, line: &str) -> Result<String> {
         let requests = self.requests.as_mut().ok_or("the worker has died")?;

@@ -5,6 +5,7 @@
 //! one of them. Whatever a test waits for, it waits for with a [`Watchdog`] or a time-out: a hang is a failure that
 //! says what was being waited for. Workers are killed and reaped, names and files removed, also when a test fails.
 
+pub mod ends;
 pub mod placed;
 mod random;
 mod scratch;

@@ -3,7 +3,7 @@
 //! A worker reports lines to its test and hears lines from it. It dies with the thread that started it, and after two
 //! minutes in any case.
 
-use crate::{PATIENCE, system};
+use crate::{PATIENCE, ends, system};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -12,9 +12,12 @@ use std::time::{Duration, Instant};
 
 const ROLE: &str = "SHMEM_TEST_ROLE";
 const ARGUMENTS: &str = "SHMEM_TEST_ARGUMENTS";
+/// Set for a worker that is to run in a PID namespace of its own.
+const NAMESPACE: &str = "SHMEM_TEST_NAMESPACE";
+const OUTER: &str = "outer";
 const SEPARATOR: char = '\x1f';
 /// What a worker's reports begin with; the rest of its output is libtest's.
-const MARK: &str = "@ ";
+pub(crate) const MARK: &str = "@ ";
 
 /// Declares the roles of a suite: `roles! { racer, killer }` for functions `fn racer()`.
 #[macro_export]
@@ -35,8 +38,34 @@ pub fn enter(roles: &[(&str, fn())]) {
     system::tie_lifelines(if crate::long() { 1800 } else { 120 });
     // libtest has begun a line.
     println!();
+    match std::env::var(NAMESPACE).as_deref() {
+        Ok(OUTER) => std::process::exit(run_in_pid_namespace()),
+        // Not before the outer one has reported this one's id.
+        Ok(_) => drop(hear()),
+        Err(_) => {}
+    }
     body();
     std::process::exit(0);
+}
+
+/// Starts this worker again as the first process of a new PID namespace, reports its id, and ends with it.
+fn run_in_pid_namespace() -> i32 {
+    let own = std::env::current_exe().expect("the path of this binary");
+    let mut inner = Command::new(own);
+    inner.args(std::env::args().skip(1)).env(NAMESPACE, "inner").stdin(Stdio::piped());
+    let (sender, to_inner) = channel::<ChildStdin>();
+    // Not after the ids are unshared: the kernel makes no thread then.
+    std::thread::spawn(move || {
+        let Ok(mut to_inner) = to_inner.recv() else { return };
+        // If it is dead, its exit status says so.
+        let _ = writeln!(to_inner).and_then(|()| std::io::copy(&mut std::io::stdin(), &mut to_inner));
+    });
+    ends::unshare_pids().expect("the superuser may");
+    let mut inner = inner.spawn().expect("a worker");
+    // It may have begun a line meanwhile: on a line of its own, in one piece.
+    write(&format!("\n{MARK}{}\n", inner.id()));
+    let _ = sender.send(inner.stdin.take().expect("piped"));
+    inner.wait().expect("our own child").code().unwrap_or(1)
 }
 
 /// The arguments of this worker.
@@ -52,8 +81,12 @@ pub fn argument<T: std::str::FromStr>(i: usize) -> T {
 
 /// Reports a line to the test.
 pub fn report(line: impl std::fmt::Display) {
+    write(&format!("{MARK}{line}\n"));
+}
+
+fn write(lines: &str) {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{MARK}{line}").and_then(|()| out.flush()).expect("the test listens");
+    out.write_all(lines.as_bytes()).and_then(|()| out.flush()).expect("the test listens");
 }
 
 /// The next line from the test; `None` once it has nothing more to say.
@@ -68,6 +101,8 @@ pub fn hear() -> Option<String> {
 pub struct Worker {
     role: String,
     child: Child,
+    /// Where the worker is not this child itself, but that one's child.
+    inner: Option<u32>,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
 }
@@ -92,6 +127,14 @@ impl Worker {
         Self::start(command, role, arguments)
     }
 
+    /// Starts it as the first process of a new PID namespace, which needs the superuser. It sees the outer `/proc`.
+    pub fn spawn_in_pid_namespace(role: &str, arguments: &[&dyn std::fmt::Display]) -> Self {
+        let own = std::env::current_exe().expect("the path of this binary");
+        let mut worker = Self::start_with(Command::new(own), role, arguments, Some(OUTER));
+        worker.inner = Some(worker.hear().parse().expect("a process id"));
+        worker
+    }
+
     /// Runs this binary in a role that is to fail; gives how it ended and what it wrote to stderr.
     pub fn run_to_failure(role: &str) -> (ExitStatus, String) {
         let own = std::env::current_exe().expect("the path of this binary");
@@ -108,11 +151,22 @@ impl Worker {
         command
             .args(["role", "--exact", "--nocapture", "--test-threads=1", "--include-ignored"])
             .env(ROLE, role)
+            .env_remove(NAMESPACE)
             .env(ARGUMENTS, arguments.join(&SEPARATOR.to_string()))
     }
 
-    fn start(mut command: Command, role: &str, arguments: &[&dyn std::fmt::Display]) -> Self {
+    fn start(command: Command, role: &str, arguments: &[&dyn std::fmt::Display]) -> Self {
+        Self::start_with(command, role, arguments, None)
+    }
+
+    fn start_with(
+        mut command: Command,
+        role: &str,
+        arguments: &[&dyn std::fmt::Display],
+        namespace: Option<&str>,
+    ) -> Self {
         let mut child = Self::prepare(&mut command, role, arguments)
+            .envs(namespace.map(|namespace| (NAMESPACE, namespace)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -128,12 +182,12 @@ impl Worker {
                 }
             }
         });
-        Worker { role: role.to_owned(), stdin: child.stdin.take(), child, lines }
+        Worker { role: role.to_owned(), stdin: child.stdin.take(), child, inner: None, lines }
     }
 
-    /// Its process id.
+    /// Its process id, as this process sees it.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.inner.unwrap_or(self.child.id())
     }
 
     /// Its next report. Panics if there is none in time, or if it ends first.
@@ -191,7 +245,11 @@ impl Worker {
 
     /// Kills it and waits until it is gone.
     pub fn kill(&mut self) {
-        let _ = self.child.kill();
+        match self.inner {
+            // Not after it was reaped: the id may be another's.
+            Some(inner) if matches!(self.child.try_wait(), Ok(None)) => system::signal(inner, libc::SIGKILL),
+            _ => drop(self.child.kill()),
+        }
         let _ = self.child.wait();
     }
 
