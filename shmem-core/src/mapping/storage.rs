@@ -67,7 +67,7 @@ impl Storage {
     /// The system's: the mapping is read-only, or `/proc` is not mounted, or the permissions of the file or the rights
     /// of the process have changed.
     pub(crate) fn hold_byte(&self, index: u64) -> io::Result<Option<HeldByte>> {
-        held_byte::hold_byte(self.own_fd()?, at(index)?)
+        held_byte::hold_byte(self.lockable()?, at(index)?)
     }
 
     /// Locks byte `index` for the child of a fork that is about to be, as [`hold_byte`](Self::hold_byte) does.
@@ -75,7 +75,12 @@ impl Storage {
     /// # Errors
     /// As for [`hold_byte`](Self::hold_byte).
     pub(crate) fn lock_for_child(&self, index: u64) -> io::Result<Option<LockedByte>> {
-        LockedByte::lock(self.own_fd()?, at(index)?)
+        LockedByte::lock(self.lockable()?, at(index)?)
+    }
+
+    /// The descriptor, of a file that may be locked: the kernel wants it to be writable.
+    fn lockable(&self) -> io::Result<BorrowedFd<'_>> {
+        if self.writable { self.own_fd() } else { Err(io::ErrorKind::PermissionDenied.into()) }
     }
 
     /// Whether anybody, this process too, holds byte `index`. Two system calls.

@@ -296,7 +296,8 @@ impl Participants {
                 Ok(Recovered::Underway) => {
                     watch.hinted_at_ns.get_or_insert_with(futex::now_ns);
                 }
-                Ok(Recovered::Refused) => return Waited::Refused,
+                Ok(Recovered::Refused) if deadline.is_none() => return Waited::Refused,
+                Ok(Recovered::Refused) => {}
                 // The word was read before the lock changed hands, and has since come to say the same again; or it is damaged.
                 Err(Gone) => {
                     let now = futex::now_ns();

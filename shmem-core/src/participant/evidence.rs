@@ -14,23 +14,27 @@ pub(super) struct CannotTell;
 impl Record {
     /// Notes who has the record. Until this is whole only the byte can tell of a death.
     pub(super) fn identify(&self, exact: bool, identity: Option<Identity>) {
-        self.pid.store(0, Ordering::Release);
+        self.forget();
         self.exact.store(exact.into(), Ordering::Relaxed);
+        self.pid.store(std::process::id(), Ordering::Relaxed);
         let Some(identity) = identity else { return };
-        self.namespaces.store(identity.namespaces, Ordering::Relaxed);
         self.started.store(identity.started, Ordering::Relaxed);
         // SYNC identity: Release, pairs with the Acquire below.
-        self.pid.store(identity.pid, Ordering::Release);
+        self.namespaces.store(identity.namespaces, Ordering::Release);
+    }
+
+    /// Notes that it is nobody's of whom `/proc` could tell.
+    pub(super) fn forget(&self) {
+        self.namespaces.store(0, Ordering::Release);
+        self.pid.store(0, Ordering::Relaxed);
     }
 
     fn identity(&self) -> Option<Identity> {
-        let pid = self.pid.load(Ordering::Acquire);
-        let identity = Identity {
-            pid,
-            namespaces: self.namespaces.load(Ordering::Relaxed),
-            started: self.started.load(Ordering::Relaxed),
-        };
-        (pid != 0 && self.pid.load(Ordering::Acquire) == pid).then_some(identity)
+        let namespaces = self.namespaces.load(Ordering::Acquire);
+        let pid = self.pid.load(Ordering::Relaxed);
+        let started = self.started.load(Ordering::Acquire);
+        let known = namespaces != 0 && self.namespaces.load(Ordering::Relaxed) == namespaces;
+        known.then_some(Identity { pid, namespaces, started })
     }
 }
 

@@ -45,11 +45,11 @@ pub(super) struct Record {
     pub(super) state: AtomicU32,
     /// Raised each time the record is given up or taken over.
     pub(super) generation: AtomicU32,
-    /// The process's id in its own PID namespace, 0 while the next two are not known.
+    /// The process's id in its own PID namespace.
     pub(super) pid: AtomicU32,
     /// 1 if the byte is [exact](HeldByte::is_exact): then no other witness is asked.
     pub(super) exact: AtomicU32,
-    /// The numbers of its PID namespace (below) and its time namespace.
+    /// The numbers of its PID namespace (below) and its time namespace; 0 while `/proc` is not to be asked about it.
     pub(super) namespaces: AtomicU64,
     /// When it was started, in clock ticks of that.
     pub(super) started: AtomicU64,
@@ -300,7 +300,7 @@ impl Participants {
         }
         match refused {
             Some(source) => {
-                let path = "/proc/self/fd".into();
+                let path = "/proc/thread-self/fd".into();
                 Err(OpenError::Io { action: "open again, to be locked, what stands in", path, source }.into())
             }
             None => Err(Error::TooManyProcesses { limit: self.header.processes }),
@@ -311,7 +311,7 @@ impl Participants {
     pub(super) fn give_up(&self, index: u32) {
         let record = self.record(index);
         record.generation.fetch_add(1, Ordering::Relaxed);
-        record.pid.store(0, Ordering::Relaxed);
+        record.forget();
         record.state.store(FREE, Ordering::Release);
     }
 
@@ -383,7 +383,7 @@ impl Participants {
             self.give_up(index);
         } else {
             // A dead process's: without its byte, and `/proc` must not speak for it.
-            self.record(index).pid.store(0, Ordering::Release);
+            self.record(index).forget();
         }
         self.attached.store(0, Ordering::Release);
         drop(life.take());

@@ -124,7 +124,7 @@ impl Participants {
         let _byte = self.file().hold(RECOVERER + index).ok().flatten()?;
         let record = self.record(index);
         // Before anything: `/proc` spoke for the dead process.
-        record.pid.store(0, Ordering::Release);
+        record.forget();
         record.generation.fetch_add(1, Ordering::AcqRel);
         if record.state.compare_exchange(FREE, ATTACHED, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             return Some(true);

@@ -87,7 +87,7 @@ mod tests {
         });
         assert!(s.destroy::<ShmString>("destroyed").unwrap());
         let holders = |name| s.objects().unwrap().iter().find(|o| o.name == name).map(|o| o.holders);
-        assert_eq!(holders("kept"), Some(1), "until somebody looks after the dead");
+        assert_eq!(holders("kept"), Some(0), "who destroys what it held looks after the dead");
         recovered(&s);
         assert_eq!(s.object_count(), 1);
     }

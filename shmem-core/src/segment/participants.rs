@@ -11,7 +11,7 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Participant {
-    /// Its process id in its own PID namespace; 0 if it could not find out.
+    /// Its process id in its own PID namespace; 0 while it is attaching.
     pub pid: u32,
     /// Which of the segment's process records it has.
     pub record: u32,

@@ -145,11 +145,12 @@ pub(crate) fn create_memory(executable: bool) -> Result<OwnedFd> {
     Ok(fd)
 }
 
-/// The path of a descriptor, made without allocating: it is used in the child of a fork.
+/// The path of a descriptor, made without allocating: it is used in the child of a fork. By way of the thread: that of the
+/// process leads nowhere once its first thread has ended.
 fn proc_path(fd: impl AsFd) -> [u8; 32] {
     let mut path = [0; 32];
     let mut rest = &mut path[..31];
-    write!(rest, "/proc/self/fd/{}", fd.as_fd().as_raw_fd()).expect("14 and at most 10 bytes");
+    write!(rest, "/proc/thread-self/fd/{}", fd.as_fd().as_raw_fd()).expect("21 and at most 10 bytes");
     path
 }
 

@@ -27,12 +27,12 @@ pub(crate) struct Identity {
 /// `None` also where `/proc` is that of another PID namespace, and so tells of other processes by the same ids.
 fn namespaces() -> Option<u64> {
     // The ids of this process in the namespace of `/proc`, and in each from there down to its own.
-    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let status = fs::read_to_string("/proc/thread-self/status").ok()?;
     let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
     if ids.is_some_and(|ids| ids.split_whitespace().count() != 1) {
         return None;
     }
-    let number = |kind| fs::metadata(format!("/proc/self/ns/{kind}")).ok()?.ino().try_into().ok();
+    let number = |kind| fs::metadata(format!("/proc/thread-self/ns/{kind}")).ok()?.ino().try_into().ok();
     let pid: u32 = number("pid")?;
     // A kernel without time namespaces has one for all.
     let time: u32 = number("time").unwrap_or(0);
