@@ -17,6 +17,30 @@ pub(crate) use crash_point;
 /// Every crash point. A test compares the list with the sources.
 #[cfg(any(test, shmem_crash))]
 pub const POINTS: &[&str] = &[
+    // Processes and threads come and go.
+    "attach.attached",
+    "attach.identified",
+    "detach.emptied",
+    "detach.given-up",
+    "slot.taken",
+    "slot.given-back",
+    "cell.claimed",
+    "cell.named",
+    "cell.linked",
+    // Any lock.
+    "raw.noted",
+    "raw.taken",
+    "raw.counted",
+    "raw.released",
+    "raw.struck-out",
+    // Recovering, before the steps of upper layers.
+    "dead.struck-out",
+    "dead.released",
+    "dead.forgotten",
+    "dead.cell",
+    "dead.buried",
+    "dead.undone",
+    "dead.given-up",
     // The directory's lock, and what taking it over makes good.
     "lock.taken",
     "repair.begun",

@@ -22,6 +22,7 @@ use super::process::{Participants, SegmentFile};
 use super::recovery::Recovered;
 use super::slot::{Life, Owner, Whose};
 use super::switches::{self, Witness};
+use crate::crash::crash_point;
 use crate::mapping::registry;
 use crate::mapping::superblock::{CELL_SIZE, FixedHeader, OS_PAGE};
 use crate::primitive::{AtomicU32, AtomicU64, Ordering};
@@ -73,6 +74,7 @@ impl Cell {
         if !free || self.owner.compare_exchange(owner, life.0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return false;
         }
+        crash_point!("cell.claimed");
         self.word().store(0, Ordering::Release);
         true
     }
@@ -176,12 +178,14 @@ impl LinkedCell {
         let cell = cells.cells().get(index)?;
         // CRASH link cell: a death leaves the word without a mark; recovery of the slot frees the cell.
         cell.word().store(process::thread_id(), Ordering::Release);
+        crash_point!("cell.named");
         // SAFETY: 1: mapped until this is dropped, in this thread, or the thread has ended; claimed, so nobody else's.
         // 2: just claimed.
         if !unsafe { robust::link(NonNull::from(&cell.entry)) } {
             cell.free();
             return None;
         }
+        crash_point!("cell.linked");
         Some(LinkedCell { cells, index })
     }
 

@@ -6,6 +6,7 @@ use super::cell::{Cells, CellsMapping};
 use super::recovery::{LockKind, Step};
 use super::slot::Slot;
 use super::{MAX_PROCESSES, evidence, thread};
+use crate::crash::crash_point;
 use crate::error::{Error, OpenError};
 use crate::mapping::superblock::{FixedHeader, PROCESS_SIZE, PROCESSES_AT, SLOT_SIZE};
 use crate::mapping::{HeldByte, LockedByte, registry};
@@ -244,6 +245,7 @@ impl Participants {
         }
         let (record, byte) = self.take_record(|index| self.file.hold(index), None)?;
         self.record(record).identify(byte.is_exact(), evidence::own_identity());
+        crash_point!("attach.identified");
         *life = Some(byte);
         self.attached.store(taken(record), Ordering::Release);
         Ok(record)
@@ -282,6 +284,7 @@ impl Participants {
                         .compare_exchange(FREE, ATTACHED, Ordering::AcqRel, Ordering::Relaxed)
                         .is_ok()
                     {
+                        crash_point!("attach.attached");
                         return Ok((index, byte));
                     }
                     match self.take_over(index, own.unwrap_or(index)) {
@@ -380,7 +383,9 @@ impl Participants {
         let leaked = self.slots().any(|(_, slot)| slot.is_held_by(index));
         if !leaked && !self.inherited.load(Ordering::Relaxed) {
             self.slots().for_each(|(_, slot)| slot.give_back_if_of(index));
+            crash_point!("detach.emptied");
             self.give_up(index);
+            crash_point!("detach.given-up");
         } else {
             // A dead process's: without its byte, and `/proc` must not speak for it.
             self.record(index).forget();

@@ -21,6 +21,7 @@
 
 use super::process::{ATTACHED, FREE, Participants, RECOVERER};
 use super::slot::{Note, Owner};
+use crate::crash::crash_point;
 use crate::primitive::{Ordering, thread_local};
 use std::cell::Cell;
 
@@ -113,7 +114,9 @@ impl Participants {
         }
         self.release(index);
         if own.is_some_and(|own| self.run_steps(index, own)) {
+            crash_point!("dead.undone");
             self.give_up(index);
+            crash_point!("dead.given-up");
         }
         Recovered::Yes
     }
@@ -163,8 +166,9 @@ impl Participants {
                     // (see the module).
                     unsafe { (kind.is_held)(at, slot.owner(index)) }
                 });
-                if !held {
+                if !held && note.lock().is_some() {
                     note.strike_out();
+                    crash_point!("dead.struck-out");
                 }
             }
         }
@@ -175,14 +179,18 @@ impl Participants {
                     // any more, so the next recoverer strikes it out.
                     // SAFETY: held by the dead owner, and who would move or free it waits for this recovery.
                     unsafe { (kind.release)(at, slot.owner(index)) };
+                    crash_point!("dead.released");
+                    note.strike_out();
+                    crash_point!("dead.forgotten");
                 }
-                note.strike_out();
             }
         }
         for (index, slot) in slots() {
             // CRASH free slot: a death after the cell is free leaves the slot taken, without one.
             self.cells().free_if_of(slot.life(index));
+            crash_point!("dead.cell");
             slot.bury();
+            crash_point!("dead.buried");
         }
     }
 

@@ -3,6 +3,7 @@
 //! This file needs `unsafe`: it keeps pointers to slots in mapped memory.
 
 use super::process::Participants;
+use crate::crash::crash_point;
 use crate::mapping::registry;
 use crate::mapping::superblock::SLOT_SIZE;
 use crate::primitive::{AtomicI64, AtomicU32, AtomicU64, Ordering, compiler_fence};
@@ -175,6 +176,7 @@ impl Slot {
         {
             return false;
         }
+        crash_point!("slot.taken");
         self.owner.store(self.owner(index).0, Ordering::Relaxed);
         true
     }
@@ -185,6 +187,7 @@ impl Slot {
         let now = self.word.load(Ordering::Relaxed);
         // SYNC slot: Release, so that the next owner finds it empty.
         self.word.store(u64::from(generation(now).wrapping_add(1)), Ordering::Release);
+        crash_point!("slot.given-back");
     }
 
     /// Frees the slot, whose thread holds nothing, if it is of `process_record`.
@@ -305,6 +308,7 @@ impl SlotHandle {
         slot.notes.get(depth as usize)?.store(slot.note(lock.cast(), kind), Ordering::Relaxed);
         // A dead thread's memory holds the first so many of its stores: the compiler must keep their order.
         compiler_fence(Ordering::SeqCst);
+        crash_point!("raw.noted");
         Some(Intent(depth))
     }
 
@@ -322,9 +326,11 @@ impl SlotHandle {
     #[inline(always)]
     pub(crate) fn taken(&self, Intent(depth): Intent) {
         compiler_fence(Ordering::SeqCst);
+        crash_point!("raw.taken");
         if depth < NOTES as u32 {
             self.slot().depth.store(depth + 1, Ordering::Relaxed);
         }
+        crash_point!("raw.counted");
     }
 
     /// The lock that was intended is not taken.
@@ -350,6 +356,7 @@ impl SlotHandle {
     #[inline(always)]
     pub(crate) fn let_go<T>(&self, lock: *const T, kind: usize) {
         compiler_fence(Ordering::SeqCst);
+        crash_point!("raw.released");
         let slot = self.slot();
         let wanted = slot.note(lock.cast(), kind);
         let last = slot.depth.load(Ordering::Relaxed).wrapping_sub(1);
@@ -357,6 +364,7 @@ impl SlotHandle {
             Some(note) if note.load(Ordering::Relaxed) == wanted => {
                 note.store(0, Ordering::Relaxed);
                 compiler_fence(Ordering::SeqCst);
+                crash_point!("raw.struck-out");
                 slot.depth.store(last, Ordering::Relaxed);
             }
             _ => slot.let_go_of_earlier(wanted),

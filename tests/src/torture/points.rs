@@ -32,6 +32,8 @@ struct Workload {
 enum Act {
     /// Operations on names, every other one of these; first, it recovers.
     Names(&'static [Op]),
+    /// The same by several mappings of the segment, which come and go.
+    Crowd,
     /// Creates, opens and removes segments.
     Segments,
     /// Likewise, where files must have names.
@@ -75,6 +77,12 @@ const WORKLOADS: &[Workload] = &[
     names("recover.", &["construct.live", "unlink.unlocked", "pin.counted"], &[]),
     names("rollback.", &["construct.reserved", "construct.named", "construct.built"], &[]),
     names("orphan.", &["unlink.unlocked", "pin.uncounted", "unlink.anonymous"], &[Op::Destroy, Op::Look]),
+    names("dead.struck-out", &["raw.noted", "raw.released"], &[]),
+    names("dead.", LOCKED, &[]),
+    Workload { points: "pin.set", act: Act::Crowd, after: &[], fresh: false },
+    Workload { points: "pin.cleared", act: Act::Crowd, after: &[], fresh: false },
+    Workload { points: "detach.", act: Act::Crowd, after: &[], fresh: false },
+    Workload { points: "slot.given-back", act: Act::Crowd, after: &[], fresh: false },
     names("unlink.anonymous", &[], &[Op::Anonymous, Op::LetGo]),
     names("migrate.", &[], &[Op::Migrate, Op::FindOrConstruct]),
     fresh("grow."),
@@ -90,6 +98,9 @@ const WORKLOADS: &[Workload] = &[
     segments("stale.", Act::Temporary, &["draft.temporary", "draft.locked", "create.ready"]),
     names("", &[], &[]),
 ];
+
+/// Mappings of one segment that a crowd is made of: more than an entry has lanes.
+const CROWD: usize = 6;
 
 /// Deaths before a segment is taken down and another begun.
 const DEATHS: u64 = 12;
@@ -167,7 +178,7 @@ fn arm(act: Act, die_at: &str, nth: u64) {
     match act {
         Act::Temporary => shmem_core::__crash::lack_unnamed_files(false),
         Act::Old => shmem_core::__crash::lack_unnamed_files(true),
-        Act::Names(_) | Act::Segments => {}
+        Act::Names(_) | Act::Crowd | Act::Segments => {}
     }
     assert!(die_at.is_empty() || shmem_core::__crash::arm(die_at, nth), "there is no point {die_at}");
 }
@@ -201,7 +212,7 @@ impl Suite for Points {
     }
 
     fn prepare(&self, scene: &Scene) {
-        if let Act::Names(_) = stage(scene) {
+        if let Act::Names(_) | Act::Crowd = stage(scene) {
             directory::prepare(scene);
         }
     }
@@ -212,6 +223,13 @@ impl Suite for Points {
                 let mut worker = directory::Worker::new(scene, thread, desk);
                 worker.recover();
                 (0..STEPS).for_each(|_| worker.step(focus));
+            }
+            Act::Crowd => {
+                for _ in 0..STEPS / 100 {
+                    let member = |_| directory::Worker::new(scene, thread, desk);
+                    let mut crowd: Vec<_> = (0..CROWD).map(member).collect();
+                    (0..100).for_each(|_| crowd.iter_mut().for_each(|worker| worker.step(&[])));
+                }
             }
             Act::Segments | Act::Temporary | Act::Old => {
                 let mut worker = creation::Worker::new(scene, thread, desk);
@@ -224,7 +242,7 @@ impl Suite for Points {
 
     fn audit(&self, scene: &Scene) {
         scene.threads(1, |thread, desk| match stage(scene) {
-            Act::Names(_) => directory::audit(scene, thread, desk, scene.is_last()),
+            Act::Names(_) | Act::Crowd => directory::audit(scene, thread, desk, scene.is_last()),
             Act::Segments | Act::Temporary | Act::Old => {
                 creation::audit(scene, thread, desk, scene.is_last());
             }
