@@ -6,7 +6,7 @@
 //!
 //! | word | owner | meaning |
 //! |---|---|---|
-//! | any | 0 | free |
+//! | without a mark | 0 | free |
 //! | 0 | a slot's life | being claimed |
 //! | the thread's id | a slot's life | linked into the list of that thread, which has (or had) that slot |
 //! | marked, without an id | any | the thread has ended: free for whoever claims it |
@@ -67,16 +67,38 @@ impl Cell {
     }
 
     /// Claims it for a slot's life, if it is free.
+    ///
+    /// Lives do not come twice, so an owner that is the same before and after was it all the time; and a cell without an
+    /// owner has no mark. So a mark that is found is of the owner's own thread, and one alone takes it away.
     fn claim(&self, life: Life) -> bool {
+        // SYNC cell: Acquire, so that the word is read later.
         let owner = self.owner.load(Ordering::Acquire);
-        let free = owner == 0 || self.word().load(Ordering::Acquire) & OWNER_DIED != 0;
-        // SYNC cell: AcqRel; whoever claims it finds the pointers nobody's. CRASH claim: recovery of the slot frees it.
-        if !free || self.owner.compare_exchange(owner, life.0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        if owner != 0 {
+            let word = self.word().load(Ordering::Acquire);
+            if word & OWNER_DIED == 0
+                || self.word().compare_exchange(word, 0, Ordering::AcqRel, Ordering::Relaxed).is_err()
+            {
+                return false;
+            }
+        }
+        // SYNC cell: AcqRel; whoever claims it finds the pointers nobody's. CRASH claim: recovery of the slot frees it; before
+        // this store, that of the slot it had before.
+        if self.owner.compare_exchange(owner, life.0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return false;
         }
         crash_point!("cell.claimed");
         self.word().store(0, Ordering::Release);
         true
+    }
+
+    /// Frees it if it was claimed for this life, whose thread is gone.
+    fn free_if_of(&self, life: Life) {
+        let word = self.word().load(Ordering::Acquire);
+        if self.owner.load(Ordering::Acquire) == life.0 {
+            // The mark first. Somebody may have claimed it meanwhile; then neither exchange does anything.
+            let _ = self.word().compare_exchange(word, 0, Ordering::AcqRel, Ordering::Relaxed);
+            let _ = self.owner.compare_exchange(life.0, 0, Ordering::AcqRel, Ordering::Relaxed);
+        }
     }
 
     fn free(&self) {
@@ -107,10 +129,7 @@ impl<'p> Cells<'p> {
 
     /// Frees the cell of a dead thread, by the life of its slot.
     pub(super) fn free_if_of(self, life: Life) {
-        for cell in (0..self.count).filter_map(|index| self.get(index)) {
-            // Its word is left to whoever claims it: marked, it may be claimed while this looks at it.
-            let _ = cell.owner.compare_exchange(life.0, 0, Ordering::AcqRel, Ordering::Relaxed);
-        }
+        (0..self.count).filter_map(|index| self.get(index)).for_each(|cell| cell.free_if_of(life));
     }
 }
 
@@ -404,6 +423,31 @@ mod tests {
                 assert_eq!(found, (living.0, 77), "it is linked into a living thread's list by now");
             }
         });
+        // SAFETY: leaked above; nobody refers to it any more.
+        drop(unsafe { Box::from_raw(std::ptr::from_ref(cell).cast_mut()) });
+    }
+
+    #[test]
+    fn of_those_who_claim_one_cell_one_gets_it() {
+        // SAFETY: zeroes are a cell.
+        let cell: &'static Cell = Box::leak(Box::new(unsafe { std::mem::zeroed() }));
+        let [dead, first, second] = [1, 2, 3].map(|slot| Life(7 << 16 | slot));
+        for owner in [dead.0, 0] {
+            let mark = if owner == 0 { 0 } else { OWNER_DIED | WAITERS };
+            cell.word().store(mark, Ordering::SeqCst);
+            cell.owner.store(owner, Ordering::SeqCst);
+            let (sender, tried) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                // The other one comes when this has the cell, and has not yet made it its own for all to see.
+                let try_it = move || sender.send(cell.claim(second)).unwrap();
+                crate::crash::arm_thread("cell.claimed", 1, try_it);
+                assert!(cell.claim(first));
+            })
+            .join()
+            .unwrap();
+            assert!(!tried.recv().unwrap());
+            assert_eq!(cell.owner.load(Ordering::SeqCst), first.0);
+        }
         // SAFETY: leaked above; nobody refers to it any more.
         drop(unsafe { Box::from_raw(std::ptr::from_ref(cell).cast_mut()) });
     }
