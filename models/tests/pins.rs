@@ -195,6 +195,29 @@ fn a_dead_one_s_lane(world: &World, stores: u32) -> bool {
     died
 }
 
+/// A process that holds the object forks and lets go of it, while another one takes its name away: the child holds it, until
+/// it dies.
+fn a_fork(world: &World) {
+    let objects = Objects::default();
+    let [parent, other, child] = std::array::from_fn(|_| objects.holder(&world.process()));
+    let held = parent.pin().expect("it has its name");
+    let task = thread::spawn(move || {
+        parent.fork(2);
+        let_go(&parent, held);
+        child.read();
+    });
+    other.unlink();
+    task.join().unwrap();
+    assert!(!objects.is_over(), "held by the child");
+    other.recover(2);
+    is_over(&objects);
+}
+
+#[test]
+fn are_the_child_s_too() {
+    check(None, EVERY, a_fork);
+}
+
 #[test]
 fn decide_by_one_total_order() {
     check(None, EVERY, two_processes::<false>);
@@ -311,6 +334,13 @@ fn without_the_count() {
 fn without_the_bit() {
     let fault = Fault::skipped("segment/directory/pins.rs", "word.fetch_or(bit");
     check(Some(fault), EVERY, by_bit);
+}
+
+#[test]
+#[should_panic(expected = "left == right")]
+fn without_the_child_s_bit() {
+    let fault = Fault::skipped("segment/directory/pins.rs", "word.fetch_or(bit");
+    check(Some(fault), EVERY, a_fork);
 }
 
 #[test]

@@ -193,6 +193,12 @@ impl Holder {
         self.0.unpin_of(held.hold, registry::fork_generation() as u32, glue);
     }
 
+    /// What a fork does in the parent: the child, which has this record from now on, holds what this process holds.
+    pub fn fork(&self, child: u32) {
+        self.0.freeze(Some(child));
+        self.0.pins.thaw();
+    }
+
     /// Takes the object's name away. (The directory's lock is held meanwhile, and nobody else comes here.)
     pub fn unlink(&self) {
         let entry = &self.0.shared.entry;
