@@ -14,6 +14,10 @@ use std::path::Path;
 pub(crate) enum Step {
     /// Itself, with this ordering.
     Go(Ordering),
+    /// To store one less.
+    Less(Ordering),
+    /// To exchange the value whatever it is.
+    Blind(Ordering),
     /// Nothing.
     Skip,
     /// Nothing: the thread is dead, and only being unwound.
@@ -23,15 +27,15 @@ pub(crate) enum Step {
 /// A deliberate mistake: in the library's text, or in what the kernel is trusted to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// See [`relaxed`](Self::relaxed) and [`skipped`](Self::skipped).
+    /// See [`relaxed`](Self::relaxed), [`skipped`](Self::skipped), [`less`](Self::less) and [`blind`](Self::blind).
     #[doc(hidden)]
     Line {
         /// Below the library's `src`.
         file: &'static str,
         /// Counted from 1.
         lines: &'static [u32],
-        /// Left out, rather than weakened.
-        is_skipped: bool,
+        /// What is wrong there.
+        mistake: Mistake,
     },
     /// Any number of recoverers hold the same byte.
     RecoverersShare,
@@ -39,8 +43,18 @@ pub enum Fault {
     MarksQuietly,
 }
 
+/// What is wrong on a line.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mistake {
+    Relaxed,
+    Skipped,
+    Less,
+    Blind,
+}
+
 impl Fault {
-    fn at(file: &'static str, text: &str, is_skipped: bool) -> Self {
+    fn at(file: &'static str, text: &str, mistake: Mistake) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shmem-core/src").join(file);
         let source = std::fs::read_to_string(&path).expect("a file of the library");
         let matching = (1..).zip(source.lines()).filter(|(_, line)| line.contains(text));
@@ -50,17 +64,27 @@ impl Fault {
             eprintln!("`{text}` is not in {file} any more");
             std::process::abort();
         }
-        Fault::Line { file, lines: lines.leak(), is_skipped }
+        Fault::Line { file, lines: lines.leak(), mistake }
     }
 
     /// Makes the atomic operations Relaxed on the lines of `file`, below the library's `src`, that contain `text`.
     pub fn relaxed(file: &'static str, text: &str) -> Self {
-        Fault::at(file, text, false)
+        Fault::at(file, text, Mistake::Relaxed)
     }
 
     /// Leaves them out, or a wake-up. (A compare-and-swap then claims to have succeeded.)
     pub fn skipped(file: &'static str, text: &str) -> Self {
-        Fault::at(file, text, true)
+        Fault::at(file, text, Mistake::Skipped)
+    }
+
+    /// Lets them store one less than they should, if they are stores.
+    pub fn less(file: &'static str, text: &str) -> Self {
+        Fault::at(file, text, Mistake::Less)
+    }
+
+    /// Lets those that compare and swap not compare.
+    pub fn blind(file: &'static str, text: &str) -> Self {
+        Fault::at(file, text, Mistake::Blind)
     }
 
     /// Whether the model is run with this fault.
@@ -109,12 +133,13 @@ pub(crate) fn step(stores: bool, order: Ordering) -> Step {
         may_die();
     }
     match FAULT.get() {
-        Some(Fault::Line { file, lines, is_skipped }) if is_at(Location::caller(), file, lines) => {
-            match is_skipped {
-                true => Step::Skip,
-                false => Step::Go(Ordering::Relaxed),
-            }
-        }
+        Some(Fault::Line { file, lines, mistake }) if is_at(Location::caller(), file, lines) => match mistake
+        {
+            Mistake::Relaxed => Step::Go(Ordering::Relaxed),
+            Mistake::Skipped => Step::Skip,
+            Mistake::Less => Step::Less(order),
+            Mistake::Blind => Step::Blind(order),
+        },
         _ => Step::Go(order),
     }
 }

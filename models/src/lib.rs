@@ -22,8 +22,10 @@ mod sys;
 
 #[cfg(test)]
 use neighbours::format_test;
-use neighbours::{access, error, mapping};
+use neighbours::{access, crash, error, layout, mapping};
 
 pub use chance::Fault;
-pub use participant::table::{EVERY, LOCKS, Process, SLOTS, Taken, Thread, World, check, check_each_death};
-pub use segment::directory::{Holder, Objects};
+pub use participant::table::{
+    EVERY, LOCKS, Process, RECORDS, SLOTS, Taken, Thread, World, check, check_each_death,
+};
+pub use segment::directory::{Held, Holder, Objects};

@@ -16,10 +16,20 @@ mod switches;
 
 pub(crate) mod table;
 
-pub(crate) use cell::{Waited, Watch};
+/// The slots that a thread remembers, which the models hand around instead.
+mod thread {
+    use super::Participants;
+
+    /// Of a process that could not keep its record.
+    pub(super) fn part_from(_: &Participants) {
+        unreachable!("no step of the models fails");
+    }
+}
+
+pub(crate) use cell::{Gone, Waited, Watch};
 pub(crate) use process::Participants;
 pub(crate) use recovery::{LockKind, Recovered};
-pub(crate) use slot::{Owner, SlotHandle};
+pub(crate) use slot::{Intent, Owner, SlotHandle};
 
 pub(crate) const MAX_PROCESSES: usize = 256;
 

@@ -9,9 +9,10 @@
 
 use crate::chance::{self, Step};
 pub(crate) use loom::sync::atomic::Ordering;
-use loom::sync::atomic::fence;
+pub(crate) use loom::sync::atomic::fence;
 pub(crate) use loom::sync::{Mutex, MutexGuard};
 use std::cell::Cell;
+use std::sync::Arc;
 pub(crate) use std::sync::atomic::compiler_fence;
 
 /// loom's threads are not the operating system's. (loom's macro knows no constant initialisers.)
@@ -34,6 +35,24 @@ pub(crate) mod thread {
 /// A spinning thread does nothing.
 pub(crate) mod hint {
     pub(crate) fn spin_loop() {}
+}
+
+/// As `arc-swap`'s, into which loom cannot see.
+#[derive(Debug)]
+pub(crate) struct ArcSwapOption<T>(Mutex<Option<Arc<T>>>);
+
+impl<T> ArcSwapOption<T> {
+    pub(crate) fn empty() -> Self {
+        ArcSwapOption(Mutex::new(None))
+    }
+
+    pub(crate) fn load_full(&self) -> Option<Arc<T>> {
+        self.0.lock().unwrap().clone()
+    }
+
+    pub(crate) fn store(&self, value: Option<Arc<T>>) {
+        *self.0.lock().unwrap() = value;
+    }
 }
 
 fn without_seq_cst(order: Ordering, weakest: Ordering) -> Ordering {
@@ -59,6 +78,29 @@ fn fence_ahead(order: Ordering) {
     }
 }
 
+/// For faults.
+trait OneLess {
+    fn one_less(self) -> Self;
+}
+
+macro_rules! numbers {
+    ($($value:ty)*) => {$(
+        impl OneLess for $value {
+            fn one_less(self) -> Self {
+                self.wrapping_sub(1)
+            }
+        }
+    )*};
+}
+
+numbers! { i64 u32 u64 }
+
+impl OneLess for bool {
+    fn one_less(self) -> Self {
+        false
+    }
+}
+
 macro_rules! atomics {
     ($($name:ident: $value:ty,)*) => {$(
         #[derive(Debug, Default)]
@@ -72,7 +114,7 @@ macro_rules! atomics {
             #[track_caller]
             pub(crate) fn load(&self, order: Ordering) -> $value {
                 match chance::step(false, order) {
-                    Step::Go(order) => {
+                    Step::Go(order) | Step::Less(order) | Step::Blind(order) => {
                         fence_ahead(order);
                         self.0.load(without_seq_cst(order, Ordering::Acquire))
                     }
@@ -83,17 +125,20 @@ macro_rules! atomics {
 
             #[track_caller]
             pub(crate) fn store(&self, value: $value, order: Ordering) {
-                if let Step::Go(done) = chance::step(true, order) {
-                    self.0.store(value, without_seq_cst(done, Ordering::Release));
-                    changed(order, done);
-                }
+                let (value, done) = match chance::step(true, order) {
+                    Step::Go(done) | Step::Blind(done) => (value, done),
+                    Step::Less(done) => (value.one_less(), done),
+                    Step::Skip | Step::Dead => return,
+                };
+                self.0.store(value, without_seq_cst(done, Ordering::Release));
+                changed(order, done);
             }
 
             /// An operation that may be left out: the value is then as it was.
             #[track_caller]
             fn change(&self, order: Ordering, change: impl FnOnce(Ordering) -> $value) -> $value {
                 match chance::step(true, order) {
-                    Step::Go(done) => {
+                    Step::Go(done) | Step::Less(done) | Step::Blind(done) => {
                         let before = change(without_seq_cst(done, Ordering::AcqRel));
                         changed(order, done);
                         before
@@ -117,7 +162,11 @@ macro_rules! atomics {
                 failure: Ordering,
             ) -> Result<$value, $value> {
                 match chance::step(true, success) {
-                    Step::Go(done) => {
+                    Step::Blind(done) => {
+                        self.0.swap(new, without_seq_cst(done, Ordering::AcqRel));
+                        Ok(current)
+                    }
+                    Step::Go(done) | Step::Less(done) => {
                         let order = without_seq_cst(done, Ordering::AcqRel);
                         let failure = without_seq_cst(failure, Ordering::Acquire);
                         let result = self.0.compare_exchange(current, new, order, failure);
@@ -167,6 +216,23 @@ arithmetic! {
 }
 
 impl AtomicU32 {
+    #[track_caller]
+    pub(crate) fn fetch_update(
+        &self,
+        success: Ordering,
+        failure: Ordering,
+        change: impl Fn(u32) -> Option<u32>,
+    ) -> Result<u32, u32> {
+        let mut now = self.load(failure);
+        loop {
+            let next = change(now).ok_or(now)?;
+            match self.compare_exchange(now, next, success, failure) {
+                Ok(before) => return Ok(before),
+                Err(other) => now = other,
+            }
+        }
+    }
+
     /// As the kernel reads it: in every order there is, and whatever befalls the thread.
     pub(crate) fn raw(&self) -> u32 {
         self.0.load(Ordering::Acquire)

@@ -41,6 +41,27 @@ fn a_cell_is_handed_on(world: &World) {
     assert!(!world.is_held(0) && world.is_free(0));
 }
 
+/// A thread takes a slot, and its process is killed while somebody waits for the lock that it has just taken.
+fn a_new_thread_dies(world: &World) {
+    let process = world.process();
+    let waiter = world.process().thread(1);
+    let task = thread::spawn(move || {
+        let dying = process.thread(0);
+        dying.lock(0);
+        dying.change(0);
+        process.kill(&[&dying]);
+    });
+    take_over(&waiter);
+    task.join().unwrap();
+    waiter.process().recover_all();
+    assert!(!world.is_held(0) && world.is_free(0));
+}
+
+#[test]
+fn begins_with_the_first_lock() {
+    check(None, EVERY, a_new_thread_dies);
+}
+
 #[test]
 fn wakes_a_waiter() {
     check(None, EVERY, waiters::<1>);
@@ -60,6 +81,14 @@ fn is_the_next_one_s() {
 #[should_panic(expected = "deadlock")]
 fn without_the_kernel_s_wake_up() {
     check(Some(Fault::MarksQuietly), 3, waiters::<1>);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_acquire_of_the_owner() {
+    // Then it looks like nobody, and no cell is slept on.
+    let fault = Fault::relaxed("sync/raw.rs", "let now = self.word.load(Ordering::Acquire)");
+    check(Some(fault), 3, a_new_thread_dies);
 }
 
 #[test]

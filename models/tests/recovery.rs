@@ -125,17 +125,25 @@ fn a_dying_newcomer(world: &World, stores: u32) -> bool {
     died
 }
 
+/// A process that was killed while a thread of it, in the first slot, held `locks`, none of which it could note.
+fn dead_with_unnoted(world: &World, locks: &[usize]) -> Process {
+    let process = world.process();
+    let thread = process.thread(0);
+    thread.note_many();
+    for lock in locks {
+        thread.lock(*lock);
+        thread.change(*lock);
+    }
+    process.kill(&[&thread]);
+    process
+}
+
 /// A thread that is killed held more locks than it could note, lock 0 last: its slot is retired, and who waits for the
 /// lock finds that it is nobody's.
 fn more_than_noted(world: &World, stores: u32) -> bool {
     // Its cell may be freed when the waiter is about to look at it: then it looks later.
     world.let_timers_fire();
-    let process = world.process();
-    let thread = process.thread(0);
-    thread.note_many();
-    thread.lock(0);
-    thread.change(0);
-    process.kill(&[&thread]);
+    dead_with_unnoted(world, &[0, 1]);
     let recoverer = world.process();
     let living = world.process().thread(2);
     let task = thread::spawn(move || {
@@ -146,9 +154,68 @@ fn more_than_noted(world: &World, stores: u32) -> bool {
     assert_eq!(living.pass(0), Taken::ByDeath);
     let died = task.join().unwrap();
     living.process().recover_all();
-    assert!(living.process().try_thread(0).is_none(), "retired");
+    assert!(living.process().try_thread(0).is_none() && world.is_retired(0), "it held another one");
     assert!(!world.is_attached(0) && !world.is_held(0));
     died
+}
+
+/// Two locks that a dead thread could not note are taken over by two others: whoever takes the last one frees the slot,
+/// which somebody takes.
+fn the_last_take_over(world: &World) {
+    dead_with_unnoted(world, &[0, 1]);
+    let threads = [1, 2].map(|index| world.process().thread(index));
+    threads[0].process().recover_all();
+    assert!(world.is_retired(0));
+    let [one, other] = threads;
+    let task = thread::spawn(move || one.pass(0));
+    assert_eq!(other.pass(1), Taken::ByDeath);
+    let next = other.process().try_thread(0);
+    assert_eq!(task.join().unwrap(), Taken::ByDeath);
+    match next {
+        Some(next) => {
+            assert_eq!((next.pass(0), next.pass(1)), (Taken::Clean, Taken::Clean));
+            next.exit();
+        }
+        None => assert!(world.is_free(0), "nobody is left to free it"),
+    }
+}
+
+/// Whoever takes over a lock that a dead thread could not note is killed at that; somebody else wants the lock. It is
+/// released, and the slot is free or, if the death came between the two, stays retired.
+fn a_dying_heir(world: &World, stores: u32) -> bool {
+    dead_with_unnoted(world, &[0]);
+    let process = world.process();
+    let heir = process.thread(1);
+    let other = world.process().thread(2);
+    other.process().recover_all();
+    let task = thread::spawn(move || {
+        process.live_for(stores, &[&heir], || {
+            heir.pass(0);
+        })
+    });
+    other.pass(0);
+    let died = task.join().unwrap();
+    other.process().recover_all();
+    assert!(!world.is_held(0) && world.is_attached(1) != died);
+    assert!(world.is_free(0) || died && world.is_retired(0), "taken over");
+    died
+}
+
+/// Lock 1 is left with a word of the first slot's first life. In the next one the slot is retired, and freed again:
+/// nobody takes lock 1 from its thread, neither as from a dead nor as from a retired one.
+fn an_earlier_life(world: &World) {
+    let first = world.process().thread(0);
+    first.lock(1);
+    first.exit();
+    dead_with_unnoted(world, &[0]);
+    let living = world.process().thread(2);
+    let again = world.process().thread(1);
+    let task = thread::spawn(move || again.try_lock(1));
+    assert_eq!(living.try_lock(1), None, "acted on");
+    assert_eq!(living.pass(0), Taken::ByDeath);
+    assert_eq!(living.try_lock(1), None, "acted on");
+    assert_eq!(task.join().unwrap(), None, "acted on");
+    assert!(world.is_free(0) && world.is_held(1));
 }
 
 #[test]
@@ -187,6 +254,17 @@ fn retires() {
 }
 
 #[test]
+fn frees_a_retired_slot() {
+    check(None, EVERY, the_last_take_over);
+    check_each_death(None, 2, a_dying_heir);
+}
+
+#[test]
+fn knows_a_word_of_an_earlier_life() {
+    check(None, 3, an_earlier_life);
+}
+
+#[test]
 #[should_panic(expected = "thread.holds(1)")]
 fn with_two_at_once() {
     check(Some(Fault::RecoverersShare), 2, a_record_is_handed_on::<1>);
@@ -214,4 +292,24 @@ fn without_the_end_of_a_record() {
 fn without_retiring() {
     let fault = Fault::skipped("participant/slot.rs", "self.word.store(u64::from(generation(now)) | RETIRED");
     check_each_death(Some(fault), 1, more_than_noted);
+}
+
+#[test]
+#[should_panic(expected = "nobody is left")]
+fn without_counting_take_overs() {
+    check(Some(Fault::skipped("participant/slot.rs", "self.unnoted.fetch_update(")), 3, the_last_take_over);
+}
+
+#[test]
+#[should_panic(expected = "acted on")]
+fn without_a_new_generation() {
+    let fault =
+        Fault::less("participant/slot.rs", "self.word.store(u64::from(generation(now).wrapping_add(1))");
+    check(Some(fault), 3, an_earlier_life);
+}
+
+#[test]
+#[should_panic(expected = "Concurrent write accesses")]
+fn without_looking_from_whom_it_is_taken() {
+    check_each_death(Some(Fault::blind("sync/raw.rs", "compare_exchange(now, freed")), 2, a_dying_heir);
 }

@@ -66,6 +66,47 @@ fn a_dying_thread(world: &World, stores: u32) -> bool {
     died
 }
 
+/// A thread that is exiting locks, beside another one: it has its slot until it has unlocked, and then no more.
+fn an_exiting_thread(world: &World) {
+    let (process, own) = (world.process(), world.process().thread(1));
+    let task = thread::spawn(move || {
+        let exiting = process.try_detached(0).expect("the slot is free");
+        exiting.lock(0);
+        assert!(exiting.has_slot(), "its lock is nobody's");
+        exiting.change(0);
+        exiting.unlock(0);
+    });
+    own.pass(0);
+    task.join().unwrap();
+    assert!(world.is_free(0) && !world.is_held(0));
+}
+
+/// As `an_exiting_thread`, killed at it. It could not note the lock; so its slot stays retired if it only meant to take it.
+fn a_dying_exiting_thread(world: &World, stores: u32) -> bool {
+    // Without a cell its death is noticed when somebody looks.
+    world.let_timers_fire();
+    let (process, own) = (world.process(), world.process().thread(1));
+    let task = thread::spawn(move || {
+        process.live_for(stores, &[], || {
+            let exiting = process.try_detached(0).expect("the slot is free");
+            exiting.pass(0);
+        })
+    });
+    own.pass(0);
+    let died = task.join().unwrap();
+    own.process().recover_all();
+    own.pass(0);
+    assert!(world.is_free(0) || died && world.is_retired(0));
+    assert!(!world.is_held(0));
+    died
+}
+
+#[test]
+fn is_kept_until_the_last_lock_is_released() {
+    check(None, EVERY, an_exiting_thread);
+    check_each_death(None, 2, a_dying_exiting_thread);
+}
+
 #[test]
 fn has_one_owner() {
     check(None, EVERY, two_compete);
@@ -109,4 +150,20 @@ fn without_the_end_of_a_life() {
     let fault =
         Fault::skipped("participant/slot.rs", "self.word.store(u64::from(generation(now).wrapping_add(1))");
     check(Some(fault), 3, two_compete);
+}
+
+#[test]
+#[should_panic(expected = "is_free")]
+fn without_noting_that_its_thread_exits() {
+    check(Some(Fault::skipped("participant/slot.rs", "self.depth.store(DETACHED")), 3, an_exiting_thread);
+}
+
+#[test]
+#[should_panic(expected = "exceeded")]
+fn without_counting_what_an_exiting_thread_holds() {
+    let fault = Fault::skipped(
+        "participant/slot.rs",
+        "unnoted.store(unnoted.load(Ordering::Relaxed).wrapping_add(1)",
+    );
+    check_each_death(Some(fault), 2, a_dying_exiting_thread);
 }

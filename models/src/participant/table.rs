@@ -20,10 +20,12 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex};
 
-/// How many records and slots there are.
+/// How many slots there are, and records, unless a model asks for all.
 pub const SLOTS: usize = 3;
+/// How many records there may be.
+pub const RECORDS: usize = 5;
 /// How many locks there are.
-pub const LOCKS: usize = 2;
+pub const LOCKS: usize = 3;
 
 /// Preemptions without a bound: every order.
 pub const EVERY: usize = usize::MAX;
@@ -31,7 +33,7 @@ pub const EVERY: usize = usize::MAX;
 /// What a segment's file holds.
 #[repr(C, align(64))]
 struct Memory {
-    records: [Record; SLOTS],
+    records: [Record; RECORDS],
     slots: [Slot; SLOTS],
     cells: [Cell; SLOTS],
     locks: [RawLock; LOCKS],
@@ -75,6 +77,7 @@ pub struct World {
     memory: Arc<Memory>,
     kernel: Arc<Kernel>,
     processes: AtomicU32,
+    records: AtomicU32,
     kept: Arc<Mutex<Kept>>,
 }
 
@@ -143,7 +146,14 @@ impl World {
             locks: std::array::from_fn(|_| RawLock::new()),
             data: std::array::from_fn(|_| UnsafeCell::new(0)),
         });
-        World { memory, kernel: Kernel::start(), processes: AtomicU32::new(0), kept: Arc::default() }
+        let (processes, records) = (AtomicU32::new(0), AtomicU32::new(SLOTS as u32));
+        World { memory, kernel: Kernel::start(), processes, records, kept: Arc::default() }
+    }
+
+    /// Processes with all records there may be, in order.
+    pub fn all_processes(&self) -> [Process; RECORDS] {
+        self.records.store(RECORDS as u32, std::sync::atomic::Ordering::Relaxed);
+        std::array::from_fn(|_| self.process())
     }
 
     /// Lets no sleep last: whoever would sleep polls. (Else a sleep ends with a wake-up only, though all the library's
@@ -156,10 +166,11 @@ impl World {
     pub fn open(&self) -> Process {
         let number = self.processes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let header = FixedHeader {
-            processes: SLOTS as u32,
+            processes: self.records.load(std::sync::atomic::Ordering::Relaxed),
             slots: SLOTS as u32,
             slots_at: offset_of!(Memory, slots) as u64,
             cells_at: offset_of!(Memory, cells) as u64,
+            end: size_of::<Memory>() as u64,
         };
         let file = Box::new(File { memory: self.memory.clone(), process: number });
         let base = NonNull::from(&*self.memory).cast();
@@ -192,6 +203,12 @@ impl World {
     pub fn is_free(&self, index: usize) -> bool {
         let slot = &self.memory.slots[index];
         slot.word.load(Ordering::Acquire) >> 32 == 0 && is_empty(slot)
+    }
+
+    /// Whether slot `index` is retired.
+    pub fn is_retired(&self, index: usize) -> bool {
+        let slot = &self.memory.slots[index];
+        slot.process().is_none() && slot.word.load(Ordering::Acquire) >> 32 != 0
     }
 
     /// Whether the record is in use.
@@ -249,6 +266,20 @@ impl Process {
     /// If the slot is taken.
     pub fn thread(&self, index: usize) -> Thread {
         self.try_thread(index).expect("the slot is free")
+    }
+
+    /// As [`try_thread`](Self::try_thread), for a thread whose slot is given back when it holds nothing: one that is
+    /// exiting. It has no cell.
+    pub fn try_detached(&self, index: usize) -> Option<Thread> {
+        let slot = &self.memory.slots[index];
+        if !slot.take(index as u32, self.attach()) {
+            return None;
+        }
+        assert!(is_empty(slot), "whoever had the slot left something in it");
+        let id = self.thread_id(index);
+        become_thread(id);
+        slot.detach();
+        Some(Thread { process: self.clone(), slot: SlotHandle(NonNull::from(slot)), cell: None, index, id })
     }
 
     /// Kills this process, with its threads.
@@ -388,14 +419,13 @@ impl Thread {
 
     /// Notes the lock as one that is about to be taken, and gets no further.
     pub fn intend(&self, lock: usize) {
-        self.slot.intend(self.lock_word(lock), 0);
+        let _ = self.slot.intend(self.lock_word(lock), 0);
     }
 
-    /// Notes as many further locks as there is room for.
+    /// Notes the last lock, without taking it, as often as there is room.
     pub fn note_many(&self) {
         for _ in 0..NOTES {
-            self.slot.intend(self.lock_word(LOCKS - 1), 0);
-            self.slot.taken();
+            self.slot.taken(self.slot.intend(self.lock_word(LOCKS - 1), 0));
         }
     }
 
@@ -403,6 +433,12 @@ impl Thread {
     pub fn holds(&self, lock: usize) -> bool {
         // SAFETY: a lock of the world's.
         unsafe { (LOCK_KINDS[0].is_held)(std::ptr::from_ref(self.lock_word(lock)).cast(), self.owner()) }
+    }
+
+    /// Whether the thread has its slot.
+    pub fn has_slot(&self) -> bool {
+        let slot = self.slot.slot();
+        slot.process() == Some(self.process.attach()) && slot.owner(self.index as u32) == self.owner()
     }
 
     fn owner(&self) -> Owner {
@@ -414,7 +450,7 @@ impl Thread {
         self.owner().0
     }
 
-    /// Gives slot and cell back.
+    /// Gives slot and cell back, whatever it holds.
     pub fn exit(mut self) {
         self.slot.slot().give_back();
         drop(self.cell.take());

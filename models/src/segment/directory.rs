@@ -8,16 +8,21 @@ mod entry;
 #[path = "../../../shmem-core/src/segment/directory/pins.rs"]
 mod pins;
 
-use crate::participant::table::Process;
+use crate::layout::ShmSafe;
+use crate::mapping::registry;
+use crate::participant::table::{Process, RECORDS};
 use crate::participant::{MAX_PROCESSES, Participants};
-use crate::primitive::{AtomicU32, Ordering};
-use entry::{Entry, Phase, State};
+use crate::primitive::{Mutex, MutexGuard, Ordering};
+use entry::{Entry, LANES, Phase, State};
 use loom::cell::UnsafeCell;
-use pins::{LocalPins, Pin};
+use pins::{Hold, LocalPins, Pin};
 use std::sync::Arc;
 
 /// Drops an object's elements; `true` if it could.
 type DropGlue = unsafe fn(*mut u8, usize) -> bool;
+
+// The first record's lane is the last one's, too.
+const _: () = assert!(RECORDS - 1 == LANES);
 
 const CHUNKS: usize = 1;
 
@@ -33,15 +38,8 @@ fn chunk_len(_: usize) -> usize {
     1
 }
 
-/// What of the directory is in shared memory.
-#[derive(Default)]
-struct Header {
-    orphans: AtomicU32,
-}
-
 /// The entry and its object.
 struct Shared {
-    header: Header,
     entry: Entry,
     object: UnsafeCell<u32>,
     /// How often the object was dropped.
@@ -58,6 +56,7 @@ struct Directory {
     shared: Arc<Shared>,
     participants: Arc<Participants>,
     pins: LocalPins,
+    storing: Mutex<()>,
 }
 
 /// Stands for a type's.
@@ -65,9 +64,31 @@ unsafe fn glue(_: *mut u8, _: usize) -> bool {
     true
 }
 
+/// Only look-ups by type need it.
+unsafe fn drop_elements<T: ShmSafe>(_: *mut u8, _: usize) -> bool {
+    unreachable!("nothing is looked up by type");
+}
+
 impl Directory {
-    fn header(&self) -> &Header {
-        &self.shared.header
+    fn hold(&self) -> MutexGuard<'_, ()> {
+        self.storing.lock().unwrap()
+    }
+
+    fn orphan(&self, entry: &Entry, state: State) {
+        // How many there are is of no interest here.
+        entry.advance(state, state.to(Phase::Orphan));
+    }
+
+    fn high(&self) -> u32 {
+        1
+    }
+
+    fn number_of(&self, _: &Entry) -> u32 {
+        0
+    }
+
+    fn is_in_place<T: ShmSafe>(&self, _: &Entry) -> bool {
+        true
     }
 
     fn entry(&self, _: u32) -> Option<&Entry> {
@@ -80,13 +101,26 @@ impl Directory {
         self.shared.object.with_mut(|object| unsafe { *object = 0 });
     }
 
-    fn release(&self, _: u32, entry: &Entry) {
+    fn release(&self, entry: &Entry) {
         entry.settle(entry.state().to(Phase::Free));
     }
 }
 
 /// The one object of a model, `LIVE` at first, and what processes do with it.
 pub struct Objects(Arc<Shared>);
+
+/// A pin of a process's.
+pub struct Held {
+    hold: Hold,
+    is_in_lane: bool,
+}
+
+impl Held {
+    /// Whether it is counted in a lane.
+    pub fn is_in_lane(&self) -> bool {
+        self.is_in_lane
+    }
+}
 
 /// What one process does with the object.
 #[derive(Clone)]
@@ -96,8 +130,7 @@ impl Default for Objects {
     fn default() -> Self {
         let entry = Entry::default();
         entry.state.store(State(0).to(Phase::Live).0, Ordering::Relaxed);
-        let (header, object) = (Header::default(), UnsafeCell::new(7));
-        Objects(Arc::new(Shared { header, entry, object, drops: Default::default() }))
+        Objects(Arc::new(Shared { entry, object: UnsafeCell::new(7), drops: Default::default() }))
     }
 }
 
@@ -108,11 +141,14 @@ impl Objects {
             shared: self.0.clone(),
             participants: process.participants(),
             pins: LocalPins::default(),
+            storing: Mutex::default(),
         };
-        let holder = Holder(Arc::new(directory));
         // The local count is made here, or loom would object to a thread that did not see it made.
-        assert!(holder.pin());
-        holder.unpin();
+        directory.pins.keep_lanes(vec![(0, 0)]);
+        let holder = Holder(Arc::new(directory));
+        // And its record is known from now on.
+        let hold = holder.pin().unwrap();
+        holder.unpin(hold);
         holder
     }
 
@@ -136,9 +172,13 @@ impl Objects {
 
 impl Holder {
     /// Pins the object, if it is there to be found.
-    pub fn pin(&self) -> bool {
+    pub fn pin(&self) -> Option<Held> {
         let entry = &self.0.shared.entry;
-        self.0.pin(0, entry, || entry.state().is(Phase::Live)) == Pin::Held
+        let wanted = || entry.state().is(Phase::Live);
+        match self.0.pin(entry, wanted, || Some((glue as DropGlue, entry.state()))) {
+            Pin::Held(hold) => Some(Held { hold, is_in_lane: hold == Hold::in_lane(entry) }),
+            Pin::Gone | Pin::NoRecord => None,
+        }
     }
 
     /// Reads the object, which is pinned.
@@ -149,8 +189,14 @@ impl Holder {
     }
 
     /// Lets go of a pin.
-    pub fn unpin(&self) {
-        self.0.unpin(0, Some(glue));
+    pub fn unpin(&self, held: Held) {
+        self.0.unpin_of(held.hold, registry::fork_generation() as u32, glue);
+    }
+
+    /// What a fork does in the parent: the child, which has this record from now on, holds what this process holds.
+    pub fn fork(&self, child: u32) {
+        self.0.freeze(Some(child));
+        self.0.pins.thaw();
     }
 
     /// Takes the object's name away. (The directory's lock is held meanwhile, and nobody else comes here.)
@@ -158,18 +204,17 @@ impl Holder {
         let entry = &self.0.shared.entry;
         let life = entry.state();
         assert!(entry.advance(life, life.to(Phase::Unlinked)));
-        self.0.reap_if_free(0, entry, Some((glue, life)));
+        self.0.reap_if_free(entry, Some((glue, life)));
     }
 
     /// As the directory's recovery step does it for one entry.
     pub fn recover(&self, dead: u32) {
         let entry = &self.0.shared.entry;
-        let (word, bit) = entry.pin_bit(dead);
-        word.fetch_and(!bit, Ordering::SeqCst);
+        self.0.unpin_dead(entry, dead);
         let state = entry.state();
         match state.phase() {
-            Some(Phase::Freeing) if state.agent() == Some(dead) => self.0.release(0, entry),
-            Some(Phase::Unlinked) => self.0.reap_if_free(0, entry, None),
+            Some(Phase::Freeing) if state.agent() == Some(dead) => self.0.release(entry),
+            Some(Phase::Unlinked) => self.0.reap_if_free(entry, None),
             _ => {}
         }
     }

@@ -10,8 +10,7 @@ use crate::crash::crash_point;
 use crate::error::{Error, OpenError};
 use crate::mapping::superblock::{FixedHeader, PROCESS_SIZE, PROCESSES_AT, SLOT_SIZE};
 use crate::mapping::{HeldByte, LockedByte, registry};
-use crate::primitive::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
-use arc_swap::ArcSwapOption;
+use crate::primitive::{self, ArcSwapOption, AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
 use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -299,7 +298,7 @@ impl Participants {
             if !busy {
                 break;
             }
-            std::thread::sleep(LOOK_AGAIN);
+            primitive::thread::sleep(LOOK_AGAIN);
         }
         match refused {
             Some(source) => {

@@ -333,17 +333,14 @@ impl SlotHandle {
         crash_point!("raw.counted");
     }
 
-    /// The lock that was intended is not taken.
+    /// The lock that was intended is not taken. The thread may try again: it keeps its slot until [`part`](Self::part).
     #[inline]
     pub(crate) fn not_taken(&self, Intent(depth): Intent) {
         compiler_fence(Ordering::SeqCst);
         let slot = self.slot();
         match slot.notes.get(depth as usize) {
             Some(note) => note.store(0, Ordering::Relaxed),
-            None => {
-                slot.unnoted.store(slot.unnoted().wrapping_sub(1), Ordering::Relaxed);
-                slot.give_back_if_detached();
-            }
+            None => slot.unnoted.store(slot.unnoted().wrapping_sub(1), Ordering::Relaxed),
         }
     }
 

@@ -352,6 +352,9 @@ fn a_slot_whose_thread_is_gone_is_given_back_with_its_last_lock() {
     assert!(is_free(1));
     let late = table.slot(2, 1);
     late.slot().detach();
+    let intent = late.intend(&raw const table.locks[0], 0);
+    late.not_taken(intent);
+    assert!(!is_free(2), "it may try again");
     late.part();
     assert!(is_free(2));
 }

@@ -75,6 +75,7 @@ pub(super) struct Entry {
 
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Entry>() == 192 && align_of::<Entry>() == 64);
+#[cfg(not(loom))]
 const _: () = assert!(std::mem::offset_of!(Entry, label) == 64 && std::mem::offset_of!(Entry, hash) == 128);
 const _: () = assert!(super::MAX_PROCESSES == 4 * 64);
 
