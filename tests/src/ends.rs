@@ -2,9 +2,11 @@
 //!
 //! This file needs `unsafe`: it calls the C library.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Has this process leave no core file, whatever ends it.
@@ -63,6 +65,35 @@ pub fn raw_fork() -> u32 {
         }
     }
     pid as u32
+}
+
+/// Makes a process that has this one's memory, and lives on when this one is killed. It sleeps for a minute.
+pub fn share_memory() -> u32 {
+    extern "C" fn sleep(_: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: no preconditions.
+        unsafe { libc::alarm(60) };
+        loop {
+            // SAFETY: no preconditions.
+            unsafe { libc::pause() };
+        }
+    }
+    // For as long as anybody has this memory.
+    let stack = vec![0_u128; 4096].leak().as_mut_ptr_range().end;
+    // SAFETY: the other process uses this one's memory but for its own stack in no way.
+    let pid =
+        unsafe { libc::clone(sleep, stack.cast(), libc::CLONE_VM | libc::SIGCHLD, std::ptr::null_mut()) };
+    assert!(pid >= 0, "{}", io::Error::last_os_error());
+    pid as u32
+}
+
+/// Ends, when it is dropped, a process that is nobody's child here.
+#[derive(Debug)]
+pub struct Orphan(pub u32);
+
+impl Drop for Orphan {
+    fn drop(&mut self) {
+        crate::signal(self.0, libc::SIGKILL);
+    }
 }
 
 extern "C" fn vanish(_: libc::c_int) {
@@ -150,6 +181,25 @@ pub fn mount_own_proc() -> io::Result<()> {
             && libc::mount(c"proc".as_ptr(), c"/proc".as_ptr(), c"proc".as_ptr(), 0, none.cast()) == 0
     };
     if done { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Mounts an overlayfs below `dir`, in a mount namespace that only the calling thread is in, and what it starts; gives where it
+/// is. All that is written there is in memory, and gone with the namespace.
+pub fn mount_overlay(dir: &Path) -> io::Result<PathBuf> {
+    crate::mount_tmpfs(dir, 16 << 20)?;
+    let [lower, upper, work, merged] = ["lower", "upper", "work", "merged"].map(|name| dir.join(name));
+    for dir in [&lower, &upper, &work, &merged] {
+        std::fs::create_dir(dir)?;
+    }
+    let options =
+        format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
+    let (options, at) = (CString::new(options)?, CString::new(merged.as_os_str().as_bytes())?);
+    let kind = c"overlay".as_ptr();
+    // SAFETY: zero-terminated strings.
+    match unsafe { libc::mount(kind, at.as_ptr(), kind, 0, options.as_ptr().cast()) } {
+        0 => Ok(merged),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// From now on the kernel ends this process (with SIGSYS) when it sleeps on a futex until a time of day.

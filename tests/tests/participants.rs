@@ -2,10 +2,11 @@
 
 use shmem_core::{Error, LockError, Participant, ParticipantState, Root, Segment, ShmMutex, ShmVec};
 use shmem_tests::*;
+use std::cell::Cell;
 use std::io::Write;
-use std::sync::Barrier;
+use std::sync::{Barrier, OnceLock};
 
-roles! { holder, waiter, orphaner, hoarder, hoarder_of_one, crowd }
+roles! { holder, waiter, orphaner, hoarder, hoarder_of_one, dying_hoarders, crowd }
 
 type Counter = ShmMutex<u64>;
 
@@ -185,7 +186,6 @@ fn a_thread_that_holds_many_locks() {
     let name = TempName::new("hoarder");
     let segment = name.segment().size(1 << 20).create().unwrap();
     let all = segment.construct_slice::<Counter, _>("all", NOTED + 9, |_| ShmMutex::new(0)).unwrap();
-    // Each costs a slot for good, and there are enough.
     for round in 0..5 {
         let mut worker = Worker::spawn("hoarder", &[&name]);
         worker.expect("holding");
@@ -209,6 +209,109 @@ fn a_thread_that_holds_many_locks() {
         segment.recover();
         assert_eq!(segment.attached_pids(), [std::process::id()]);
     }
+    sound(&segment);
+}
+
+/// Forks children that die holding more locks than they can note, far more of them than there are slots; takes over what
+/// each has left, which gives its slot back.
+fn dying_hoarders() {
+    let segment = in_role();
+    let all = segment.find_slice::<Counter>("all").unwrap().unwrap();
+    for n in 0..200 {
+        let child = |out: &mut std::fs::File| {
+            for (i, counter) in all.iter().enumerate() {
+                match counter.lock() {
+                    Ok(guard) => std::mem::forget(guard),
+                    Err(e) => return writeln!(out, "lock {i} in child {n}: {e}").unwrap(),
+                }
+            }
+            writeln!(out, "holding").unwrap();
+            ends::exit_at_once();
+        };
+        // SAFETY: this process has one thread that matters: the others never touch a segment.
+        let mut child = unsafe { fork(child) }.unwrap();
+        assert_eq!(child.report(), "holding");
+        child.kill();
+        for (i, counter) in all.iter().enumerate() {
+            assert_eq!(counter.lock().unwrap_err(), BY_DEATH, "lock {i} of child {n}");
+            counter.lock_poisoned().unwrap().clear_poison();
+        }
+    }
+    report("done");
+}
+
+#[test]
+fn a_slot_is_given_back_with_the_last_lock_that_its_dead_thread_could_not_note() {
+    let _watchdog = Watchdog::test("dying hoarders");
+    let name = TempName::new("hoarders");
+    let segment = name.segment().size(1 << 20).create().unwrap();
+    let all = segment.construct_slice::<Counter, _>("all", NOTED + 2, |_| ShmMutex::new(0)).unwrap();
+    let mut worker = Worker::spawn("dying_hoarders", &[&name]);
+    worker.expect("done");
+    worker.finish();
+    assert!(all.iter().all(|counter| *counter.lock().unwrap() == 0));
+    segment.recover();
+    assert_eq!(segment.attached_pids(), [std::process::id()]);
+    sound(&segment);
+}
+
+/// The lock that [`Late`] takes, or has taken.
+static LATE: OnceLock<Root<Counter>> = OnceLock::new();
+
+/// What a thread does when its thread-local variables are destroyed: after the library's own, for those are destroyed in the
+/// reverse order in which they were first used.
+#[derive(Clone, Copy)]
+enum AtExit {
+    Nothing,
+    /// It locks then.
+    Locks,
+    /// It unlocks then what it locked before.
+    Unlocks,
+    /// It unlocks so, and locks once more.
+    UnlocksAndLocks,
+}
+
+struct Late(Cell<AtExit>, Cell<Option<shmem_core::MutexGuard<'static, u64>>>);
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        drop(self.1.take());
+        if let AtExit::Locks | AtExit::UnlocksAndLocks = self.0.get() {
+            // If it cannot, the count says so: a panic in here would end all tests.
+            let _ = LATE.get().unwrap().lock().map(|mut guard| *guard += 1);
+        }
+    }
+}
+
+thread_local! {
+    static AT_EXIT: Late = const { Late(Cell::new(AtExit::Nothing), Cell::new(None)) };
+}
+
+#[test]
+fn threads_that_lock_and_unlock_while_they_exit_keep_no_slot() {
+    let _watchdog = Watchdog::test("late destructors");
+    let segment = Segment::anonymous().size(1 << 20).create().unwrap();
+    let late = LATE.get_or_init(|| counter(&segment, "counter"));
+    let mut locked = 0;
+    for at_exit in [AtExit::Locks, AtExit::Unlocks, AtExit::UnlocksAndLocks] {
+        for i in 0..2 * SMALL.0 {
+            let thread = std::thread::spawn(move || {
+                AT_EXIT.with(|late| late.0.set(at_exit));
+                let mut guard = late.lock().map_err(|e| format!("thread {i}: {e}"))?;
+                *guard += 1;
+                if !matches!(at_exit, AtExit::Locks) {
+                    AT_EXIT.with(|late| late.1.set(Some(guard)));
+                }
+                Ok::<(), String>(())
+            });
+            thread.join().unwrap().unwrap();
+        }
+        let each = if matches!(at_exit, AtExit::Unlocks) { 1 } else { 2 };
+        locked += each * 2 * SMALL.0 as u64;
+        assert_eq!(*late.lock().unwrap(), locked, "all did what they were to do at their exit");
+    }
+    let own = of(&segment, std::process::id());
+    assert!(own.threads.len() <= 1, "{own}");
     sound(&segment);
 }
 

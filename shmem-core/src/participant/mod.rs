@@ -41,7 +41,8 @@
 //! Freeing a slot raises its generation. Owner words hold the lower 16 bits of it. That they come round after 65,536
 //! lives of a slot hurts nobody, because no lock word outlives its slot's life: a thread gives a slot back only when it
 //! holds nothing, and recovery frees a dead thread's slot only when every lock it noted has been released. A thread
-//! that held more locks than there is room to note has its slot retired: never used again, known to be nobody's.
+//! that held more locks than there is room to note has its slot retired, known to be nobody's, until the last of the others
+//! was taken over.
 
 mod cell;
 mod evidence;

@@ -4,6 +4,7 @@ use super::cell::{Waited, Watch};
 use super::process::{ATTACHED, Participants, SegmentFile};
 use super::recovery::{LockKind, Recovered};
 use super::slot::{NOTES, Owner, SlotHandle};
+use super::thread;
 use crate::mapping::superblock::FixedHeader;
 use crate::mapping::{HeldByte, LockedByte};
 use crate::primitive::{AtomicBool, AtomicU32, Ordering};
@@ -63,7 +64,8 @@ fn table() -> Table {
     /// The memory outlives the test; leak checkers see it kept.
     static KEPT: Mutex<Vec<usize>> = Mutex::new(Vec::new());
     let bytes = header.metadata_bytes() as usize;
-    let words = vec![0_u64; bytes / 8 + 4096].leak();
+    // Somewhat more than is mapped of a segment.
+    let words = vec![0_u64; header.end as usize / 8 + 64].leak();
     KEPT.lock().unwrap().push(words.as_mut_ptr().expose_provenance());
     let base = NonNull::from(&mut *words).cast::<u8>();
     // SAFETY: inside the memory.
@@ -98,6 +100,18 @@ impl Table {
         let intent = slot.intend(&raw const self.locks[lock], 0);
         self.locks[lock].store(slot.owner().0, Ordering::Relaxed);
         slot.taken(intent);
+    }
+
+    /// Has the thread note and take a lock that stands behind all that is mapped of the segment, and in its file.
+    fn lock_beyond(&self, slot: SlotHandle) -> &'static AtomicU32 {
+        let end = self.participants.reserved_bytes();
+        assert!(end + 8 <= self.participants.file().len().unwrap());
+        // SAFETY: inside the memory that `table` has leaked; zeroes, which nothing else uses.
+        let lock: &'static AtomicU32 = unsafe { &*self.participants.at(end).cast() };
+        let intent = slot.intend(lock, 0);
+        lock.store(slot.owner().0, Ordering::Relaxed);
+        slot.taken(intent);
+        lock
     }
 
     fn unlock(&self, slot: SlotHandle, lock: usize) {
@@ -149,6 +163,27 @@ fn a_record_that_cannot_be_cleaned_stays_a_dead_process_s() {
     assert!(participants.process().is_err());
     assert!(participants.attached_now().is_none());
     assert!(participants.is_dead(0));
+}
+
+#[test]
+fn a_thread_keeps_no_slot_under_a_record_that_its_process_does_not_get() {
+    let Table { participants, .. } = among_the_dead();
+    let (again, tries) = (Arc::downgrade(&participants), AtomicU32::new(0));
+    let step = move |_| {
+        let participants = again.upgrade().unwrap();
+        if tries.fetch_add(1, Ordering::SeqCst) == 0 {
+            // As a step that locks has its thread do.
+            let (index, slot) = thread::take_slot(&participants).unwrap();
+            thread::keep(&participants, index, slot);
+        }
+        false
+    };
+    participants.set_steps(&KINDS, vec![Box::new(step)]);
+    assert!(participants.process().is_err());
+    // Whoever recovers the dead process would free it, and with it all that this thread locks from now on.
+    let kept: Vec<_> =
+        participants.slots().filter_map(|(index, slot)| Some((index, slot.process()?))).collect();
+    assert_eq!(kept, []);
 }
 
 #[test]
@@ -214,6 +249,21 @@ fn what_a_dead_thread_holds_is_released_and_nothing_else() {
     }
     let threads = table.participants.threads();
     assert!(threads.iter().all(|thread| thread.process == 2), "{threads:?}");
+}
+
+#[test]
+fn a_note_that_leads_out_of_the_mapping_is_not_followed_however_long_the_file_is() {
+    let table = table();
+    table.participants.set_steps(&KINDS, Vec::new());
+    table.dead();
+    let dead = table.slot(0, 1);
+    table.lock(dead, 0);
+    // Damaged: it leads to where the mapping has ended, and the file, which somebody has made longer, has not. What
+    // stands there says what would have it released.
+    let beyond = table.lock_beyond(dead);
+    assert_eq!(table.participants.recover_if_dead(1), Recovered::Yes);
+    assert_eq!(table.word(0), RELEASED);
+    assert_eq!(beyond.load(Ordering::Relaxed), dead.owner().0);
 }
 
 #[test]

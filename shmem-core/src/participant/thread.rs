@@ -131,7 +131,7 @@ pub(super) fn part_from(participants: &Participants) {
 }
 
 /// Remembers a slot until the thread exits, and gives it a cell.
-fn keep(participants: &Arc<Participants>, index: u32, handle: SlotHandle) {
+pub(super) fn keep(participants: &Arc<Participants>, index: u32, handle: SlotHandle) {
     let slot = handle.slot();
     let cell =
         participants.cells_mapping().and_then(|cells| LinkedCell::link(cells, index, slot.life(index)));
@@ -147,7 +147,7 @@ fn keep(participants: &Arc<Participants>, index: u32, handle: SlotHandle) {
     });
 }
 
-fn take_slot(participants: &Participants) -> Result<(u32, SlotHandle), LockError> {
+pub(super) fn take_slot(participants: &Participants) -> Result<(u32, SlotHandle), LockError> {
     let record = participants.process().map_err(|e| match e {
         Error::TooManyProcesses { .. } => LockError::NoProcess,
         _ => LockError::Refused,

@@ -107,6 +107,49 @@ mod tests {
     }
 
     #[test]
+    fn whoever_has_no_time_does_not_wait_for_a_directory_whose_holder_sleeps() {
+        const SHORT: Duration = Duration::from_millis(20);
+        type Lock = ShmMutex<u64>;
+        for with_deadline in [false, true] {
+            let s = segment();
+            let lock = s.construct::<Lock>("lock", ShmMutex::new(0)).unwrap();
+            // Recovering this one takes the directory's lock, too.
+            killed(&s, |s, death| {
+                let lock = s.find::<Lock>("lock").unwrap().unwrap();
+                let _guard = lock.lock().unwrap();
+                let _ = s.construct::<u64>("half", init::with(|_| death.strike()));
+            });
+            let sleeper = Segment::from_fd(&s).unwrap();
+            let (asleep, falls_asleep) = channel();
+            let (wake, woken) = channel::<()>();
+            let sleeping = thread::spawn(move || {
+                crash::arm_thread("lock.taken", 1, move || {
+                    asleep.send(()).unwrap();
+                    let _ = woken.recv();
+                });
+                drop(sleeper.construct::<u64>("slow", 1).unwrap());
+            });
+            falls_asleep.recv_timeout(Duration::from_secs(60)).unwrap();
+            let (sender, outcome) = channel();
+            let hurried = thread::spawn(move || {
+                let locked = if with_deadline { lock.lock_timeout(SHORT) } else { lock.try_lock() };
+                sender.send(locked.map(drop)).unwrap();
+            });
+            let outcome = outcome.recv_timeout(Duration::from_secs(20));
+            wake.send(()).unwrap();
+            sleeping.join().unwrap();
+            hurried.join().unwrap();
+            let outcome = outcome.expect("it waits for the directory");
+            assert_eq!(
+                outcome,
+                Err(LockError::Poisoned { by_death: true }),
+                "with a deadline: {with_deadline}"
+            );
+            recovered(&s);
+        }
+    }
+
+    #[test]
     fn what_nobody_is_at_any_more_is_damage() {
         let s = segment();
         let object = s.construct_anonymous::<u64>(7).unwrap();

@@ -232,7 +232,7 @@ fn conversions_that_wait_in_a_circle_are_told() {
 
 /// Waits until `body` says so.
 #[track_caller]
-fn until(body: impl Fn() -> bool) {
+pub(super) fn until(body: impl Fn() -> bool) {
     let start = Instant::now();
     while !body() {
         assert!(start.elapsed() < Duration::from_secs(20), "waited for ever");
@@ -241,7 +241,7 @@ fn until(body: impl Fn() -> bool) {
 }
 
 /// Runs `body` in a child; gives its process id.
-fn child(body: impl FnOnce() -> i32) -> i32 {
+pub(super) fn child(body: impl FnOnce() -> i32) -> i32 {
     // SAFETY: the child works on segments and exits; no other thread holds anything, by the callers.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
@@ -252,14 +252,14 @@ fn child(body: impl FnOnce() -> i32) -> i32 {
     pid
 }
 
-fn status_of(pid: i32) -> i32 {
+pub(super) fn status_of(pid: i32) -> i32 {
     let mut status = -1;
     // SAFETY: a child that just forked.
     assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
     if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -1 }
 }
 
-fn kill(pid: i32) {
+pub(super) fn kill(pid: i32) {
     // SAFETY: a child that just forked.
     assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
     assert_eq!(status_of(pid), -1);

@@ -9,6 +9,8 @@ mod handle;
 mod inner;
 #[cfg(test)]
 mod life_tests;
+#[cfg(test)]
+mod liveness_tests;
 mod migrate;
 #[cfg(test)]
 mod migrate_tests;

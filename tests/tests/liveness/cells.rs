@@ -148,15 +148,6 @@ impl Cell {
     }
 }
 
-/// Ends a process that is nobody's child here.
-struct Orphan(u32);
-
-impl Drop for Orphan {
-    fn drop(&mut self) {
-        signal(self.0, libc::SIGKILL);
-    }
-}
-
 /// A process that was stopped with the directory locked.
 fn stop_with_the_directory(cell: &Cell, segment: &Segment) -> Worker {
     let mut reader = Worker::spawn("reader", &[&cell.name, &cell.missing()]);
@@ -306,7 +297,7 @@ fn decide(manner: Manner, deed: Deed, missing: Option<Witness>) -> String {
 }
 
 /// Ends the victim in its manner; gives a child of it that lives on.
-fn bring_about(manner: Manner, victim: &mut Worker) -> Option<Orphan> {
+fn bring_about(manner: Manner, victim: &mut Worker) -> Option<ends::Orphan> {
     match manner {
         Manner::Kill | Manner::InnerVictim | Manner::InnerWaiter => victim.signal(libc::SIGKILL),
         Manner::Stop => {
@@ -316,7 +307,7 @@ fn bring_about(manner: Manner, victim: &mut Worker) -> Option<Orphan> {
         }
         Manner::Fork | Manner::RawFork => {
             victim.tell("end");
-            let child = Orphan(victim.hear().parse().expect("a process id"));
+            let child = ends::Orphan(victim.hear().parse().expect("a process id"));
             victim.signal(libc::SIGKILL);
             return Some(child);
         }

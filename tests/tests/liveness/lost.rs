@@ -63,6 +63,10 @@ pub(crate) fn without_descriptors() {
     report(others.iter().all(Result::is_ok));
     report(format_args!("{:?}", counter.lock_timeout(Duration::from_millis(300)).map(|_| ())));
     report(format_args!("{:?}", counter.lock().map(|_| ())));
+    hear();
+    report(format_args!("{:?}", counter.lock().map(|_| ())));
+    hear();
+    report(format_args!("{:?}", counter.lock().map(|mut guard| *guard += 1)));
     ends::sleep_for_ever();
 }
 
@@ -79,9 +83,13 @@ fn a_waiter_whose_descriptors_are_other_files_by_now() {
     // It can never find out whether the holder is dead: without a deadline that would be for ever.
     worker.expect("Err(Refused)");
     holder.kill();
+    worker.tell("for a dead one");
+    worker.expect("Err(Refused)");
     assert_eq!(counter.lock().unwrap_err(), LockError::Poisoned { by_death: true });
-    worker.kill();
     counter.lock_poisoned().unwrap().clear_poison();
+    worker.tell("for nobody");
+    worker.expect("Ok(())");
+    worker.kill();
     segment.recover();
     sound(&segment);
 }

@@ -6,18 +6,23 @@
 mod cells;
 mod lost;
 mod manners;
+mod memory;
 mod namespaces;
 mod victim;
 
 use cells::judge;
 use lost::{headless, without_descriptors};
+use memory::{on_overlayfs, sharer};
 use namespaces::{inner_judge, own_proc_judge};
 use shmem_core::__testing::{Witness, ignore};
 use shmem_core::{Root, Segment, ShmMutex};
 use shmem_tests::*;
 use victim::{helper, observer, reader, third, victim};
 
-roles! { judge, victim, observer, third, reader, helper, inner_judge, own_proc_judge, headless, without_descriptors }
+roles! {
+    judge, victim, observer, third, reader, helper, inner_judge, own_proc_judge, headless, without_descriptors, on_overlayfs,
+    sharer
+}
 
 type Counter = ShmMutex<u64>;
 
