@@ -134,6 +134,7 @@ pub const AREAS: &[Area] = &[
                     rust("parking_lot (threads)", "parking-lot"),
                 ],
             ),
+            case("eight threads", &[rust("parking_lot", "parking-lot"), rust("std", "std")]),
         ],
     },
     Area {

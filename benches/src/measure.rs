@@ -6,8 +6,8 @@ use crate::Result;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::path::PathBuf;
 use std::ptr;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::*};
+use std::sync::{Barrier, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How workloads are to be set up.
@@ -111,6 +111,13 @@ pub fn pin(n: usize) {
         // A process that may not pin itself measures all the same.
         let _ = sched_setaffinity(None, &set);
     }
+}
+
+/// Lets this thread run on every processor that the program may use.
+fn unpin() {
+    let mut set = CpuSet::new();
+    allowed_cpus().iter().for_each(|cpu| set.set(*cpu));
+    let _ = sched_setaffinity(None, &set);
 }
 
 /// How long one side of a two-party run waits for the other before it gives up.
@@ -307,9 +314,54 @@ pub fn two_threads(run_time: Duration, op: impl Fn() + Sync) -> Result<Sample> {
     Ok(meet.sample())
 }
 
+/// The same with more threads than processors, which may run wherever they like: what waits must sleep, and does not get
+/// its turn for nothing.
+pub fn crowd(
+    threads: usize,
+    run_time: Duration,
+    op: impl Fn() -> Result<(), String> + Sync,
+) -> Result<Sample> {
+    let (begin, stop) = (Barrier::new(threads + 1), AtomicBool::new(false));
+    let side = || {
+        unpin();
+        begin.wait();
+        let mut ops = 0;
+        while !stop.load(Relaxed) {
+            op()?;
+            ops += 1;
+        }
+        Ok::<u64, String>(ops)
+    };
+    let sample = std::thread::scope(|scope| {
+        let sides: Vec<_> = (0..threads).map(|_| scope.spawn(side)).collect();
+        begin.wait();
+        let start = Instant::now();
+        std::thread::sleep(run_time);
+        stop.store(true, Relaxed);
+        let mut sample = Sample { ns: 0, ops: 0 };
+        for side in sides {
+            sample.ops += side.join().unwrap_or_else(|_| Err("a thread panicked".into()))?;
+        }
+        sample.ns = start.elapsed().as_nanos() as u64;
+        Ok::<_, String>(sample)
+    })?;
+    Ok(sample)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_crowd_counts_what_it_does() {
+        let count = AtomicU64::new(0);
+        let sample = crowd(3, SHORT, || {
+            count.fetch_add(1, Relaxed);
+            Ok(())
+        });
+        assert_eq!(sample.unwrap().ops, count.load(Relaxed));
+        assert!(crowd(2, SHORT, || Err("no".into())).is_err());
+    }
 
     const SHORT: Duration = Duration::from_millis(5);
 

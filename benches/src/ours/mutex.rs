@@ -2,7 +2,7 @@
 
 use super::touched;
 use crate::Result;
-use crate::measure::{Setup, Workload, check, own_name, try_timed, two_processes};
+use crate::measure::{Setup, Workload, check, crowd, own_name, try_timed, two_processes};
 use shmem_core::{Segment, ShmMutex};
 use std::hint::black_box;
 
@@ -51,6 +51,19 @@ pub fn workload(case: &str, setup: &Setup) -> Result<Option<Workload>> {
             check(*root.lock()? == sample.ops, "lost updates")?;
             Ok(sample)
         }),
+        "eight threads" => {
+            let segment = touched(16 << 20)?;
+            let root = segment.construct::<ShmMutex<u64>>(ROOT, ShmMutex::new(0))?;
+            Box::new(move || {
+                let before = *root.lock()?;
+                let sample = crowd(8, run_time, || {
+                    *black_box(&mut *root.lock().map_err(|e| e.to_string())?) += 1;
+                    Ok(())
+                })?;
+                check(*root.lock()? == before + sample.ops, "lost updates")?;
+                Ok(sample)
+            })
+        }
         _ => return Ok(None),
     }))
 }

@@ -3,7 +3,7 @@
 //! This file needs `unsafe`: the bare lock guards a cell.
 
 use crate::Result;
-use crate::measure::{Setup, Workload, check, timed, two_threads};
+use crate::measure::{Setup, Workload, check, crowd, timed, two_threads};
 use std::cell::UnsafeCell;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering::*};
@@ -65,6 +65,24 @@ pub fn workload(subject: &str, case: &str, setup: &Setup) -> Result<Option<Workl
             let mutex = parking_lot::Mutex::new(0u64);
             let sample = two_threads(run_time, || *black_box(&mut *mutex.lock()) += 1)?;
             check(*mutex.lock() == sample.ops, "lost updates")?;
+            Ok(sample)
+        }),
+        ("parking-lot", "eight threads") => Box::new(move || {
+            let mutex = parking_lot::Mutex::new(0u64);
+            let sample = crowd(8, run_time, || {
+                *black_box(&mut *mutex.lock()) += 1;
+                Ok(())
+            })?;
+            check(*mutex.lock() == sample.ops, "lost updates")?;
+            Ok(sample)
+        }),
+        ("std", "eight threads") => Box::new(move || {
+            let mutex = std::sync::Mutex::new(0u64);
+            let sample = crowd(8, run_time, || {
+                *black_box(&mut *mutex.lock().map_err(|e| e.to_string())?) += 1;
+                Ok(())
+            })?;
+            check(mutex.into_inner().ok() == Some(sample.ops), "lost updates")?;
             Ok(sample)
         }),
         _ => return Ok(None),
