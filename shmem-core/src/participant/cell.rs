@@ -1,6 +1,6 @@
 //! Liveness cells: words that the kernel marks when a thread ends, and the waits that they cut short.
 //!
-//! A cell is linked into its thread's robust list. Waiters sleep on the word they want *and* on the cell of the thread
+//! A thread has the kernel look at its cell when it ends (see `sys::robust`). Waiters sleep on the word they want *and* on the cell of the thread
 //! that has it; the kernel wakes one of them when the thread ends, and that one the others. What they then do is look
 //! for evidence, often at first: a marked cell proves nothing about the siblings of the thread.
 //!
@@ -8,13 +8,15 @@
 //! |---|---|---|
 //! | without a mark | 0 | free |
 //! | 0 | a slot's life | being claimed |
-//! | the thread's id | a slot's life | linked into the list of that thread, which has (or had) that slot |
+//! | the thread's id | a slot's life | linked by that thread, which has (or had) that slot |
 //! | marked, without an id | any | the thread has ended: free for whoever claims it |
 //!
-//! The pointers of a linked cell are its thread's business until it has unlinked it or has ended, whatever becomes of its
-//! slot. (The segment may be closed by another thread while this one is asleep.) So a cell is claimed apart from the
-//! slot, and the cells are mapped once more for the lists alone, for as long as any thread has one linked: the
-//! kernel stops at the first node that is not mapped.
+//! A linked cell is its thread's business until it has unlinked it or has ended, whatever becomes of its slot. (The segment may
+//! be closed by another thread while this one is asleep.) So a cell is claimed apart from the slot, and the cells are
+//! mapped once more, for as long as any thread has one linked: something else at its address might hold the thread's id,
+//! and be marked. In the file stand no pointers: whatever becomes of it, once nobody has it open, is nothing to the thread.
+//!
+//! A thread can have one cell linked. In a further segment it has none, and its waiters look now and then.
 //!
 //! This file needs `unsafe`: it reaches cells in mapped memory.
 
@@ -56,7 +58,7 @@ pub(super) struct Cell {
     entry: robust::Entry,
     /// The [`Life`] of the slot it was claimed with.
     owner: AtomicU64,
-    _reserved: [u64; 2],
+    _reserved: [u64; 6],
 }
 
 const _: () = assert!(size_of::<Cell>() == CELL_SIZE as usize);
@@ -133,7 +135,7 @@ impl<'p> Cells<'p> {
     }
 }
 
-/// The cells, mapped for the lists of this process's threads.
+/// The cells, mapped for what this process's threads have linked.
 pub(super) struct CellsMapping {
     base: NonNull<u8>,
     bytes: usize,
@@ -179,15 +181,7 @@ impl Drop for CellsMapping {
     }
 }
 
-/// Whether threads link cells at all.
-///
-/// Not now. A thread that sleeps while another one closes the segment stays linked, and the pointers of its node stand in
-/// the file: who then overwrites the file in place (a backup that is put back) would damage the thread's list, and with it
-/// its memory. The pointers must go into memory of the process's own, with only the word in the file, before
-/// this is true again. Until then waiters look at most [`LAST_LOOK_NS`] apart.
-const LINKED: bool = false;
-
-/// A cell linked into the list of the thread that made it, which is the one to drop it.
+/// A cell linked by the thread that made it, which is the one to drop it.
 pub(super) struct LinkedCell {
     cells: Arc<CellsMapping>,
     index: u32,
@@ -195,9 +189,9 @@ pub(super) struct LinkedCell {
 
 impl LinkedCell {
     /// Claims a cell for this thread and the life of its slot, and links it. `None` without a free cell, or where the
-    /// thread has no list of the known form: waiters then look now and then.
+    /// thread has another one linked: waiters then look now and then.
     pub(super) fn link(cells: Arc<CellsMapping>, first: u32, life: Life) -> Option<Self> {
-        if !LINKED || switches::is_ignored(Witness::Cell) {
+        if switches::is_ignored(Witness::Cell) {
             return None;
         }
         let all = (first..cells.count).chain(0..first);
@@ -206,8 +200,7 @@ impl LinkedCell {
         // CRASH link cell: a death leaves the word without a mark; recovery of the slot frees the cell.
         cell.word().store(process::thread_id(), Ordering::Release);
         crash_point!("cell.named");
-        // SAFETY: 1: mapped until this is dropped, in this thread, or the thread has ended; claimed, so nobody else's.
-        // 2: just claimed.
+        // SAFETY: 1: mapped until this is dropped, in this thread, or the thread has ended.
         if !unsafe { robust::link(NonNull::from(&cell.entry)) } {
             cell.free();
             return None;

@@ -40,8 +40,8 @@ use std::time::{Duration, Instant};
 ///
 /// # Crash safety
 /// A process may be killed at any instruction of any operation here. Waiting, it leaves nothing behind. Holding the mutex,
-/// or just about to give it back, it leaves it poisoned or free; who waits gets it within 80 ms of the end of the process's
-/// last thread, whichever thread locked it. A stopped process still holds what it holds; so does a thread that
+/// or just about to give it back, it leaves it poisoned or free; who waits gets it within milliseconds of the end of the process's
+/// last thread (80 at most, if nothing hints at it), whichever thread locked it. A stopped process still holds what it holds; so does a thread that
 /// has exited and leaked its guard, until its process ends. A child of a `fork` holds nothing of its parent's.
 ///
 /// What a device writes on its own is beyond that: memory of a segment must not be the target of `io_uring` direct reads, RDMA

@@ -1,12 +1,17 @@
-//! `get_robust_list`: the list of words that the kernel marks when a thread ends, of which each thread has one.
+//! `get_robust_list`: what the kernel looks at when a thread ends.
 //!
-//! The C library registers the list, and keeps it doubly linked: the kernel wants a node to be a pointer to the next
-//! one, at a fixed distance behind the word; glibc wants a pointer to the one before just ahead of it. A node that has
-//! both may stand among those of glibc's own robust mutexes.
+//! Each thread registers, through the C library, the head of a list of words that the kernel marks when the thread ends,
+//! and beside it one word more, *pending*: that of the robust mutex which the thread is just locking or unlocking, and so
+//! may or may not be in the list. For the list the kernel follows pointers that stand beside the words, in memory that
+//! others write, and the C library changes them too; for the pending word there is but the one pointer in the head, in
+//! the thread's own memory. So that is where ours goes.
 //!
-//! This file needs `unsafe`: it links nodes into a list of the C library's.
+//! There is one for each thread, and the C library's robust mutexes overwrite it: then nothing is marked, which costs a
+//! hint.
+//!
+//! This file needs `unsafe`: it writes to a structure of the C library's.
 
-use crate::primitive::{AtomicU32, AtomicU64, Ordering, compiler_fence};
+use crate::primitive::{AtomicU32, Ordering, compiler_fence};
 use std::ptr::NonNull;
 
 /// Set by the kernel in a word whose thread has ended.
@@ -16,90 +21,73 @@ pub(crate) const WAITERS: u32 = 1 << 31;
 /// The bits in which the kernel looks for the thread's id.
 pub(crate) const THREAD: u32 = (1 << 30) - 1;
 
-/// From a node to its word, in every list that glibc registers on 64-bit machines (`pthread_mutex_t` gives it).
-const WORD_AT: isize = -32;
-
-/// A word, and the node behind it. Stands in shared memory; the pointers are addresses of the process that linked it.
+/// A word to be marked, in shared memory.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub(crate) struct Entry {
     /// The thread's id, [`OWNER_DIED`] and [`WAITERS`].
     pub(crate) word: AtomicU32,
-    pub(crate) _zero: u32,
-    pub(crate) _own: [AtomicU64; 2],
-    previous: AtomicU64,
-    next: AtomicU64,
+    _zero: u32,
 }
 
-const _: () = assert!(std::mem::offset_of!(Entry, next) as isize == -WORD_AT);
-const _: () = assert!(std::mem::offset_of!(Entry, previous) + 8 == std::mem::offset_of!(Entry, next));
-
-/// The kernel's `struct robust_list_head`, ahead of which glibc keeps the pointer that a node keeps ahead of `next`.
+/// The kernel's `struct robust_list_head`.
 #[repr(C)]
 struct Head {
     first: u64,
+    /// From a node to its word.
     word_at: isize,
+    /// The node of a word that is to be looked at, in the list or not; 0: none.
     pending: u64,
 }
 
-/// This thread's list, if it has one of the known form.
+/// This thread's head, if it has one.
 fn head() -> Option<NonNull<Head>> {
     let (mut head, mut len) = (std::ptr::null_mut::<Head>(), 0_usize);
-    // SAFETY: asks for this thread's own list; writes two words.
+    // SAFETY: asks for this thread's own head; writes two words.
     let done = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut len) };
-    let head = NonNull::new(head).filter(|_| done == 0 && len == size_of::<Head>())?;
-    // SAFETY: registered by the C library for this thread, which is running.
-    let known = unsafe { head.as_ref() }.word_at == WORD_AT && cfg!(target_env = "gnu");
-    known.then_some(head)
+    NonNull::new(head).filter(|_| done == 0 && len == size_of::<Head>())
 }
 
-/// The field ahead of the `next` that stands at `at`.
-fn ahead_of(at: u64) -> *mut u64 {
-    // Bit 0 marks a mutex of another kind.
-    std::ptr::with_exposed_provenance_mut::<u64>(((at & !1) - 8) as usize)
+impl Head {
+    /// What the kernel takes for the node of this entry's word; `None` where it would take it for another kind (bit 0).
+    fn node_of(&self, entry: NonNull<Entry>) -> Option<u64> {
+        let node = entry.as_ptr().addr().wrapping_add_signed(self.word_at.wrapping_neg()) as u64;
+        (node != 0 && node & 1 == 0).then_some(node)
+    }
 }
 
-/// Links an entry into this thread's list; whether that could be done. The kernel marks the word when the thread
-/// ends, if it then holds the thread's id.
+/// Has the kernel mark the entry's word when this thread ends, if it then holds the thread's id; whether that could be
+/// done: a thread has room for one.
 ///
 /// # Safety
-/// 1. The entry stays mapped at this address, and nobody else writes its pointers, until this thread has
-///    [unlinked](unlink) it or has ended.
-/// 2. It is not linked.
+/// 1. The entry stays mapped at this address until this thread has [unlinked](unlink) it or has ended.
 pub(crate) unsafe fn link(entry: NonNull<Entry>) -> bool {
     let Some(head) = head() else { return false };
-    // SAFETY: mapped by 1; its fields are atomics.
-    let entry = unsafe { entry.as_ref() };
-    let first = (&raw const entry.next).expose_provenance() as u64;
-    let at_head = head.as_ptr().expose_provenance() as u64;
-    // SAFETY: this thread's own list, which only it changes, and which is sound: the first node, or the head itself, has
-    // a pointer ahead of its `next`. Signal handlers may not use robust mutexes.
+    // SAFETY: this thread's own head, registered by the C library; nobody else writes it.
     unsafe {
-        let second = (*head.as_ptr()).first;
-        entry.next.store(second, Ordering::Relaxed);
-        entry.previous.store(at_head, Ordering::Relaxed);
-        // CRASH link: until the last store the kernel does not see the entry; a death leaves an unmarked word.
-        compiler_fence(Ordering::SeqCst);
-        ahead_of(second).write(first);
-        (&raw mut (*head.as_ptr()).first).write_volatile(first);
+        let Some(node) = head.as_ref().node_of(entry) else { return false };
+        let pending = &raw mut (*head.as_ptr()).pending;
+        if pending.read_volatile() != 0 {
+            return false;
+        }
+        pending.write_volatile(node);
     }
     true
 }
 
-/// Takes an entry out of this thread's list.
+/// Takes it back.
 ///
 /// # Safety
 /// 1. This thread has [linked](link) it and not unlinked it since.
 pub(crate) unsafe fn unlink(entry: NonNull<Entry>) {
-    // SAFETY: mapped by `link`'s 1.
-    let entry = unsafe { entry.as_ref() };
-    let next = entry.next.load(Ordering::Relaxed);
-    let previous = entry.previous.load(Ordering::Relaxed);
-    // SAFETY: its neighbours are nodes of this thread's list, or the head.
+    let Some(head) = head() else { return };
+    // SAFETY: as in `link`.
     unsafe {
-        ahead_of(next).write(previous);
-        let before = std::ptr::with_exposed_provenance_mut::<u64>((previous & !1) as usize);
-        before.write_volatile(next);
+        let pending = &raw mut (*head.as_ptr()).pending;
+        // It may be the C library's by now.
+        if Some(pending.read_volatile()) == head.as_ref().node_of(entry) {
+            pending.write_volatile(0);
+        }
     }
     compiler_fence(Ordering::SeqCst);
 }
@@ -107,15 +95,6 @@ pub(crate) unsafe fn unlink(entry: NonNull<Entry>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn entry() -> NonNull<Entry> {
-        NonNull::from(Box::leak(Box::default()))
-    }
-
-    fn free(entry: NonNull<Entry>) {
-        // SAFETY: made by `entry`, and linked nowhere any more.
-        drop(unsafe { Box::from_raw(entry.as_ptr()) });
-    }
 
     /// `PTHREAD_MUTEX_ROBUST`.
     const ROBUST: libc::c_int = 1;
@@ -132,42 +111,57 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_kernel_marks_the_words_of_a_thread_that_ends_among_robust_mutexes() {
-        let entries = [entry(), entry(), entry()];
-        let addresses = entries.map(|e| e.as_ptr().expose_provenance());
-        let mut mutexes = [robust_mutex(), robust_mutex()];
-        let mutex_at = mutexes.each_mut().map(|m| (&raw mut **m).expose_provenance());
+    /// The word of an entry after a thread that did `what` with it, and a robust mutex, has ended.
+    fn after(what: impl FnOnce(NonNull<Entry>, *mut libc::pthread_mutex_t) + Send + 'static) -> u32 {
+        let entry = NonNull::from(Box::leak(Box::<Entry>::default()));
+        let mut mutex = robust_mutex();
+        let addresses = [entry.as_ptr().expose_provenance(), (&raw mut *mutex).expose_provenance()];
         std::thread::spawn(move || {
-            let entries: [NonNull<Entry>; 3] =
-                addresses.map(|at| NonNull::new(std::ptr::with_exposed_provenance_mut(at)).unwrap());
-            let mutexes = mutex_at.map(std::ptr::with_exposed_provenance_mut::<libc::pthread_mutex_t>);
+            let [entry, mutex] = addresses;
+            let entry = NonNull::new(std::ptr::with_exposed_provenance_mut::<Entry>(entry)).unwrap();
             let id = rustix::thread::gettid().as_raw_nonzero().get() as u32;
-            // SAFETY: everything outlives the thread; each entry is linked once.
-            unsafe {
-                assert_eq!(libc::pthread_mutex_lock(mutexes[0]), 0);
-                for entry in entries {
-                    entry.as_ref().word.store(id, Ordering::Relaxed);
-                    assert!(link(entry));
-                }
-                assert_eq!(libc::pthread_mutex_lock(mutexes[1]), 0);
-                unlink(entries[1]);
-                // Out of the middle, on the other side of one of ours.
-                assert_eq!(libc::pthread_mutex_unlock(mutexes[0]), 0);
-                assert_eq!(libc::pthread_mutex_lock(mutexes[0]), 0);
-            }
+            // SAFETY: it outlives the thread.
+            unsafe { entry.as_ref() }.word.store(id | WAITERS, Ordering::Relaxed);
+            what(entry, std::ptr::with_exposed_provenance_mut(mutex));
         })
         .join()
         .unwrap();
-        // SAFETY: still allocated.
-        let words = entries.map(|e| unsafe { e.as_ref() }.word.load(Ordering::Relaxed));
-        assert_eq!(words.map(|word| word & OWNER_DIED != 0), [true, false, true]);
-        for mutex in &mut mutexes {
-            // SAFETY: initialised above; its holder has ended.
-            assert_eq!(unsafe { libc::pthread_mutex_lock(&raw mut **mutex) }, libc::EOWNERDEAD);
-            // SAFETY: held by this thread, which unlinks it.
-            assert_eq!(unsafe { libc::pthread_mutex_unlock(&raw mut **mutex) }, 0);
+        // SAFETY: the thread has ended; nobody else has it.
+        let entry = unsafe { Box::from_raw(entry.as_ptr()) };
+        // Whatever was done: the C library's own list is sound.
+        // SAFETY: initialised above; its holder, if it had one, has ended.
+        let locked = unsafe { libc::pthread_mutex_lock(&raw mut *mutex) };
+        assert!([0, libc::EOWNERDEAD].contains(&locked));
+        // SAFETY: held by this thread.
+        assert_eq!(unsafe { libc::pthread_mutex_unlock(&raw mut *mutex) }, 0);
+        entry.word.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn the_kernel_marks_the_word_of_a_thread_that_ends() {
+        // SAFETY: the entries outlive the threads, in all of these; the mutexes too.
+        unsafe {
+            let marked = after(|entry, mutex| {
+                assert_eq!(libc::pthread_mutex_lock(mutex), 0);
+                assert!(link(entry));
+                assert!(!link(entry), "there is room for one");
+            });
+            assert_eq!(marked, OWNER_DIED | WAITERS);
+            assert_eq!(after(|_, _| {}) & OWNER_DIED, 0);
+            let unlinked = after(|entry, _| {
+                assert!(link(entry));
+                unlink(entry);
+            });
+            assert_eq!(unlinked & OWNER_DIED, 0);
+            // A robust mutex takes the place.
+            let overwritten = after(|entry, mutex| {
+                assert!(link(entry));
+                assert_eq!(libc::pthread_mutex_lock(mutex), 0);
+                unlink(entry);
+                assert!(link(entry), "and leaves it free");
+                unlink(entry);
+            });
+            assert_eq!(overwritten & OWNER_DIED, 0);
         }
-        entries.into_iter().for_each(free);
     }
 }
