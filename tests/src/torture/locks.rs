@@ -1,6 +1,6 @@
 //! Many mutexes in one segment: exclusion, lost updates, torn sections, poison, waits without an end.
 //!
-//! Each mutex guards a [`Cell`]. Inside, a worker puts its mark, raises one half, perhaps takes further mutexes, raises
+//! Each mutex guards a `Cell`. Inside, a worker puts its mark, raises one half, perhaps takes further mutexes, raises
 //! the other half, notes the section in the ledger and takes the mark away. Only who holds the mutex changes its
 //! numbers in the ledger. So whoever enters finds, exactly:
 //!

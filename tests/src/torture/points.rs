@@ -1,6 +1,6 @@
 //! Deaths at named places: each crash point of the library in turn kills a worker, many times over.
 //!
-//! For each point there is a [`Workload`] that reaches it. A worker armed for the point runs it and dies; then everything
+//! For each point there is a `Workload` that reaches it. A worker armed for the point runs it and dies; then everything
 //! is audited as in the suite the workload is taken from. A point that is never reached, or kills too seldom, fails the
 //! run. It needs a build with the points compiled in:
 //!

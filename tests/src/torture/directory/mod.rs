@@ -1,6 +1,6 @@
 //! The directory of names: construction, look-ups, destruction, migrations, pins, objects without a name.
 //!
-//! Workers share a few names. Each object is made of two halves that must agree, and has a [life](lives) in the ledger:
+//! Workers share a few names. Each object is made of two halves that must agree, and has a life in the ledger (`lives`):
 //! so every look-up is compared with what may be there, and after each round what is there with what was built and
 //! removed.
 
