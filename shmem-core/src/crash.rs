@@ -3,7 +3,7 @@
 //! `crash_point!("area.step")` is nothing, unless the crate is built with `--cfg shmem_crash`. Then the process dies of
 //! SIGKILL there if it was armed for that point: at once, as at the hands of the system, with whatever it holds. (In unit
 //! tests a thread can be armed, for whatever the test wants to happen.) The points change no stored byte. They stand where a death leaves something to be made good (`CRASH` comments), and are
-//! all listed in [`POINTS`].
+//! all listed in `POINTS`.
 
 /// A place to die at: see the [module](crate::crash).
 macro_rules! crash_point {
