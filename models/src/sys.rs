@@ -89,9 +89,7 @@ pub(crate) mod robust {
         true
     }
 
-    /// # Safety
-    /// 1. It is linked.
-    pub(crate) unsafe fn unlink(entry: NonNull<Entry>) {
+    pub(crate) fn unlink(entry: NonNull<Entry>) {
         if !crate::chance::is_dead() {
             Kernel::current().unlink(entry);
         }

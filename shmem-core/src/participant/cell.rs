@@ -1,8 +1,8 @@
 //! Liveness cells: words that the kernel marks when a thread ends, and the waits that they cut short.
 //!
-//! A thread has the kernel look at its cell when it ends (see `sys::robust`). Waiters sleep on the word they want *and* on the cell of the thread
-//! that has it; the kernel wakes one of them when the thread ends, and that one the others. What they then do is look
-//! for evidence, often at first: a marked cell proves nothing about the siblings of the thread.
+//! A thread has the kernel look at its cell when it ends (see `sys::robust`). Waiters sleep on the word they want *and* on
+//! the cell of the thread that has it; the kernel wakes one of them when the thread ends, and that one the others. What
+//! they then do is look for evidence, often at first: a marked cell proves nothing about the siblings of the thread.
 //!
 //! | word | owner | meaning |
 //! |---|---|---|
@@ -83,8 +83,8 @@ impl Cell {
                 return false;
             }
         }
-        // SYNC cell: AcqRel; whoever claims it finds the pointers nobody's. CRASH claim: recovery of the slot frees it; before
-        // this store, that of the slot it had before.
+        // SYNC cell: AcqRel; whoever claims it finds the word as whoever had it left it. CRASH claim: recovery of the slot frees
+        // it; before this store, that of the slot it had before.
         if self.owner.compare_exchange(owner, life.0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return false;
         }
@@ -167,8 +167,14 @@ impl CellsMapping {
     }
 
     fn cells(&self) -> Cells<'_> {
-        // SAFETY: mapped by `new` while `self` lives.
+        // SAFETY: mapped by `new` while `self` lives; the callers are in the process that made it.
         unsafe { Cells::new(self.first, self.count) }
+    }
+
+    /// The address of a cell's entry, also where it is not mapped.
+    fn entry(&self, index: u32) -> NonNull<robust::Entry> {
+        let at = self.first.as_ptr().cast::<Cell>().wrapping_add(index as usize);
+        NonNull::new(at.cast()).expect("an address in a mapping is not null")
     }
 }
 
@@ -217,10 +223,11 @@ impl LinkedCell {
 
 impl Drop for LinkedCell {
     fn drop(&mut self) {
+        robust::unlink(self.cells.entry(self.index));
         // In the child of a fork it is the parent's, and not even mapped.
-        if let Some(cell) = self.cells.cells().get(self.index).filter(|_| self.cells.is_ours()) {
-            // SAFETY: linked by this thread: it is kept in one of its thread-locals.
-            unsafe { robust::unlink(NonNull::from(&cell.entry)) };
+        if self.cells.is_ours()
+            && let Some(cell) = self.cells.cells().get(self.index)
+        {
             cell.free();
         }
     }

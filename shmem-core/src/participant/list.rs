@@ -1,7 +1,6 @@
 //! Who takes part, for people: processes, their threads, what these hold and wait for.
 
 use super::process::{ATTACHED, Participants};
-use super::recovery::HeldLock;
 use super::slot::Slot;
 use crate::primitive::Ordering;
 
@@ -11,13 +10,16 @@ pub(crate) struct ThreadReport {
     pub(crate) process: u32,
     pub(crate) thread_id: u32,
     pub(crate) is_orphaned: bool,
-    pub(crate) holds: Vec<HeldLock>,
+    /// Where the locks that it holds stand, in bytes from the segment's start.
+    pub(crate) holds: Vec<u64>,
+    /// How many further ones it holds.
     pub(crate) unnoted: u32,
-    pub(crate) waits_for: Option<HeldLock>,
+    /// Where the lock stands that it sleeps for.
+    pub(crate) waits_for: Option<u64>,
 }
 
 impl Participants {
-    /// The attached processes: record and process id (0 if not known), as they are now.
+    /// The attached processes: record and process id (0 while it is attaching), as they are now.
     pub(crate) fn attached_processes(&self) -> Vec<(u32, u32)> {
         (0..self.process_count())
             .filter(|index| self.record(*index).state.load(Ordering::Acquire) == ATTACHED)
@@ -34,8 +36,7 @@ impl Participants {
                 let held = slot.notes().filter_map(|note| {
                     let (at, kind) = self.noted(note, file_len)?;
                     // SAFETY: inside the file and aligned. The word is read as a number, whatever stands there by now.
-                    unsafe { (kind.is_held)(at, slot.owner(index)) }
-                        .then(|| HeldLock { offset: self.offset_of(at) })
+                    unsafe { (kind.is_held)(at, slot.owner(index)) }.then(|| self.offset_of(at))
                 });
                 Some(ThreadReport {
                     process,
@@ -49,8 +50,8 @@ impl Participants {
             .collect()
     }
 
-    fn waits_for(&self, slot: &Slot) -> Option<HeldLock> {
+    fn waits_for(&self, slot: &Slot) -> Option<u64> {
         let (at, _) = slot.resolve(slot.waits_for.load(Ordering::Relaxed))?;
-        Some(HeldLock { offset: self.offset_of(at) })
+        Some(self.offset_of(at))
     }
 }

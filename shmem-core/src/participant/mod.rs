@@ -11,23 +11,24 @@
 //! | witness | says | counts as |
 //! |---|---|---|
 //! | the byte of the process's record | free: no thread of the process has its memory any more | evidence |
-//! | `/proc/PID/task/*/statm`, in the same PID and time namespace | all 0, or no such process: the same | evidence |
+//! | `/proc/PID/task/*/statm`, in the same PID and time namespace | all 0, or no such process: no thread of it has its memory | evidence, where the byte is not *exact* |
 //! | the liveness cell of a thread (the kernel's robust list) | marked: that thread has ended, its siblings may still write | a hint: look now |
 //!
-//! One witness that gives evidence is enough; the other one may be unable to speak. No timer, no heartbeat and no
-//! process id alone is believed: a stopped process is alive. See [`evidence`](self::evidence), [`cell`](self::cell).
+//! A byte is exact where the file system lets it be free neither too early nor too late (see `mapping::held_byte`): then
+//! `/proc`, which speaks too early for memory that the kernel itself or another process still writes to, is not asked. No
+//! timer, no heartbeat and no process id alone is believed: a stopped process is alive. See [`evidence`], [`cell`].
 //!
 //! # Recovery
 //! Whoever needs something of a dead process runs its recovery: idempotent steps, under a byte that belongs to the
 //! recoverer as the dead process's own belonged to that; so one runs it at a time, and another begins again if the
-//! runner dies too. Upper layers register their steps; this one knows none of them. See [`recovery`](self::recovery).
+//! runner dies too. Upper layers register their steps; this one knows none of them. See [`recovery`].
 //!
 //! # Process record states
 //! | state | byte | meaning | who may change it |
 //! |---|---|---|---|
 //! | `FREE` | free | unused | whoever holds the byte |
 //! | `FREE` | held | being attached, or just recovered | the byte's holder |
-//! | `ATTACHED` | held | alive (or the other witness says dead) | the process itself |
+//! | `ATTACHED` | held | alive (unless the byte is not exact, and `/proc` says dead) | the process itself |
 //! | `ATTACHED` | free | **dead**: to be recovered | whoever holds the recoverer's byte |
 //!
 //! # Slot word
@@ -57,7 +58,7 @@ pub(crate) use cell::{Gone, Waited, Watch};
 pub(crate) use process::{Changing, Participants, SegmentFile};
 pub(crate) use recovery::{LockKind, Recovered};
 pub(crate) use slot::{Intent, Owner, SlotHandle, TaggedSlot};
-pub(crate) use thread::current_owner;
+pub(crate) use thread::{begin_child, current_owner};
 
 /// No more than this many process records are ever in a segment: pins are kept as one bit for each.
 pub(crate) const MAX_PROCESSES: usize = 256;

@@ -11,10 +11,10 @@ use crate::error::{Error, OpenError};
 use crate::mapping::superblock::{FixedHeader, PROCESS_SIZE, PROCESSES_AT, SLOT_SIZE};
 use crate::mapping::{HeldByte, LockedByte, registry};
 use crate::primitive::{self, ArcSwapOption, AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
+use std::io;
 use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use std::{io, mem};
 
 /// The segment's file, as this layer needs it. Index `i` below [`MAX_PROCESSES`] is the byte of process record `i`;
 /// [`RECOVERER`]` + i` that of whoever recovers its dead process.
@@ -97,7 +97,7 @@ unsafe impl Send for Participants {}
 // SAFETY: likewise.
 unsafe impl Sync for Participants {}
 
-/// Keeps every other thread from attaching or detaching.
+/// See [`Participants::changing`].
 pub(crate) type Changing<'p> = MutexGuard<'p, Option<HeldByte>>;
 
 impl Participants {
@@ -176,7 +176,7 @@ impl Participants {
         unsafe { Cells::new(self.base.add(self.header.cells_at as usize), self.header.slots) }
     }
 
-    /// The mapping whose cells threads of this process link into their lists.
+    /// The mapping whose cells threads of this process link.
     pub(super) fn cells_mapping(&self) -> Option<Arc<CellsMapping>> {
         if let Some(cells) = self.cells.load_full().filter(|cells| cells.is_ours()) {
             return Some(cells);
@@ -197,7 +197,8 @@ impl Participants {
         self.base.as_ptr().wrapping_add(offset as usize)
     }
 
-    pub(super) fn changing(&self) -> Changing<'_> {
+    /// Keeps every other thread from attaching and detaching, also across a fork.
+    pub(crate) fn changing(&self) -> Changing<'_> {
         self.life.lock().unwrap_or_else(|e| e.into_inner())
     }
 
@@ -317,11 +318,6 @@ impl Participants {
         record.state.store(FREE, Ordering::Release);
     }
 
-    /// Keeps every other thread from attaching, across a fork.
-    pub(crate) fn hold(&self) -> Changing<'_> {
-        self.changing()
-    }
-
     /// Prepares for a fork: takes a record for the child.
     pub(crate) fn prepare_child(&self) -> Option<(u32, LockedByte)> {
         let own = self.attached_now()?;
@@ -329,7 +325,7 @@ impl Participants {
         self.take_record(|index| self.file.lock_for_child(index), Some(own)).ok()
     }
 
-    /// In the child of a fork: what `prepare_child` took for it is its own. `life` is what `hold` gave.
+    /// In the child of a fork: what `prepare_child` took for it is its own. `life` is what `changing` gave.
     pub(crate) fn become_child(
         &self,
         child: Option<&(u32, LockedByte)>,
@@ -378,7 +374,7 @@ impl Participants {
     /// record is left as a dead process's is, for others to recover.
     fn detach(&self) {
         let Some(index) = self.attached_now() else { return };
-        let mut life = mem::take(&mut *self.changing());
+        let life = self.changing().take();
         let leaked = self.slots().any(|(_, slot)| slot.is_held_by(index));
         if !leaked && !self.inherited.load(Ordering::Relaxed) {
             self.slots().for_each(|(_, slot)| slot.give_back_if_of(index));
@@ -390,7 +386,7 @@ impl Participants {
             self.record(index).forget();
         }
         self.attached.store(0, Ordering::Release);
-        drop(life.take());
+        drop(life);
     }
 }
 

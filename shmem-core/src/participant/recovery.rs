@@ -17,6 +17,10 @@
 //! all of which still stand. After 1 only locks remain that a dead thread does hold, and those nobody moves or frees:
 //! who wants to, and finds a dead holder, has recovery done first.
 //!
+//! (One thing is left to chance: a recoverer that dies between releasing a lock and striking it out, and whose successor
+//! comes when the lock's memory is something else's, takes that for the lock if exactly there stands exactly the dead owner's
+//! word, one of 2³⁰.)
+//!
 //! This file needs `unsafe`: it hands addresses found in slots to the upper layers.
 
 use super::process::{ATTACHED, FREE, Participants, RECOVERER};
@@ -42,13 +46,6 @@ pub(crate) struct LockKind {
     /// # Safety
     /// 1. As above, and nobody has moved or freed it while `owner` held it.
     pub(crate) release: unsafe fn(*const u8, Owner),
-}
-
-/// A lock that a thread holds or waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct HeldLock {
-    /// Where it stands, in bytes from the segment's start.
-    pub(crate) offset: u64,
 }
 
 /// What came of an attempt to recover.

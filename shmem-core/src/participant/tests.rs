@@ -239,7 +239,7 @@ fn what_a_dead_thread_holds_is_released_and_nothing_else() {
     table.locks[3].store(dead.owner().0 ^ 1, Ordering::Relaxed);
     let threads = table.participants.threads();
     let offset = |lock| table.participants.offset_of(&raw const table.locks[lock]);
-    let held: BTreeSet<u64> = threads[0].holds.iter().map(|h| h.offset).collect();
+    let held: BTreeSet<u64> = threads[0].holds.iter().copied().collect();
     assert_eq!(held, BTreeSet::from([offset(0), offset(2)]));
     let before: Vec<u32> = (0..8).map(|lock| table.word(lock)).collect();
     assert_eq!(table.participants.recover_if_dead(1), Recovered::Yes);

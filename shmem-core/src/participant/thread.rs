@@ -75,7 +75,7 @@ thread_local! {
 ///
 /// # Errors
 /// [`LockError::ReadOnly`] if `at` is in no segment, [`LockError::NoSlot`] or [`LockError::NoProcess`] if there is
-/// none free.
+/// none free, [`LockError::Refused`] if the system does not let this process attach.
 #[inline(always)]
 pub(crate) fn current_owner<T>(at: *const T) -> Result<SlotHandle, LockError> {
     match NonNull::new(registry::slot_at(at.cast()).cast_mut()) {
@@ -113,6 +113,16 @@ fn attach_thread(at: *const u8) -> Result<SlotHandle, LockError> {
     };
     registry::remember_slot(at, handle.0.as_ptr().cast());
     Ok(handle)
+}
+
+/// In the child of a fork: what the forking thread had is its parent's. The kernel must not look at its cell here, whose
+/// address may become something else's.
+pub(crate) fn begin_child() {
+    let _ = ATTACHMENTS.try_with(|attachments| {
+        if let Ok(mut attachments) = attachments.try_borrow_mut() {
+            attachments.0.clear();
+        }
+    });
 }
 
 /// Gives back this thread's slots in a mapping whose record it could not keep.

@@ -10,7 +10,7 @@
 
 use super::inner::Inner;
 use crate::mapping::{LockedByte, held_byte, registry};
-use crate::participant::Changing;
+use crate::participant::{self, Changing};
 use crate::sys::process;
 use std::cell::RefCell;
 use std::mem;
@@ -66,7 +66,7 @@ extern "C" fn prepare() {
     // Another thread may be inside these; in the child it would never leave. In this order: whoever is inside the
     // first may wait for the segment's lock, whose holder may want the second and then the third, by another mapping.
     for p in &mut prepared {
-        let changing = p.inner.participants.hold();
+        let changing = p.inner.participants.changing();
         // SAFETY: only the lifetime changes; `inner` is kept beside the guard and dropped after it.
         p.changing = Some(unsafe { mem::transmute::<Changing<'_>, Changing<'static>>(changing) });
     }
@@ -102,6 +102,7 @@ extern "C" fn parent() {
 
 extern "C" fn child() {
     registry::begin_child();
+    participant::begin_child();
     let Ok(Some(mut forking)) = FORKING.try_with(|slot| slot.borrow_mut().take()) else { return };
     for Prepared { child, inner, changing, .. } in &mut forking.prepared {
         let Some(life) = changing else { continue };

@@ -11,6 +11,7 @@ use crate::layout::init;
 use crate::mapping::held_byte;
 use crate::participant::MAX_PROCESSES;
 use crate::sync::ShmMutex;
+use crate::sys::robust;
 use crate::{LockError, crash};
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -70,6 +71,25 @@ fn descriptors(pid: u32) -> usize {
 }
 
 // ---- forks ---------------------------------------------------------------------------------------------
+
+#[test]
+#[cfg_attr(shmem_poison, ignore = "the table of poison does not survive a fork")]
+fn the_kernel_does_not_look_at_a_parents_cell_in_a_child() {
+    alone("the_kernel_does_not_look_at_a_parents_cell_in_a_child", || {
+        let s = segment();
+        let lock = lock_in(&s);
+        drop(lock.lock().unwrap());
+        assert!(robust::is_linked());
+        // The C library's fork leaves it as it is.
+        let pid = child(|| {
+            let before = robust::is_linked();
+            drop(lock.lock().unwrap());
+            i32::from(before) | i32::from(!robust::is_linked()) << 1
+        });
+        assert_eq!(status_of(pid), 0, "the parent's is gone, and the child's own can be linked");
+        assert!(robust::is_linked());
+    });
+}
 
 #[test]
 #[cfg_attr(shmem_poison, ignore = "the table of poison does not survive a fork")]

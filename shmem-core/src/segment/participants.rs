@@ -107,7 +107,7 @@ impl Segment {
         let threads = participants.threads();
         let own = participants.attached_now();
         let offsets: Vec<u64> =
-            threads.iter().flat_map(|t| t.holds.iter().chain(&t.waits_for)).map(|lock| lock.offset).collect();
+            threads.iter().flat_map(|t| t.holds.iter().chain(&t.waits_for)).copied().collect();
         let names = self.inner.directory.names_at(&offsets);
         let mut locks =
             offsets.into_iter().zip(names).map(|(offset, object)| ParticipantLock { offset, object });

@@ -60,7 +60,8 @@ impl Head {
 /// done: a thread has room for one.
 ///
 /// # Safety
-/// 1. The entry stays mapped at this address until this thread has [unlinked](unlink) it or has ended.
+/// 1. The entry stays mapped at this address until this thread has [unlinked](unlink) it or has ended; so in the child of a
+///    fork, if it is not inherited, it is unlinked first.
 pub(crate) unsafe fn link(entry: NonNull<Entry>) -> bool {
     let Some(head) = head() else { return false };
     // SAFETY: this thread's own head, registered by the C library; nobody else writes it.
@@ -75,11 +76,9 @@ pub(crate) unsafe fn link(entry: NonNull<Entry>) -> bool {
     true
 }
 
-/// Takes it back.
-///
-/// # Safety
-/// 1. This thread has [linked](link) it and not unlinked it since.
-pub(crate) unsafe fn unlink(entry: NonNull<Entry>) {
+/// Takes it back, if it is there: in this thread, or in the child of a fork by it, where the C library has copied it.
+/// Looks at the address only.
+pub(crate) fn unlink(entry: NonNull<Entry>) {
     let Some(head) = head() else { return };
     // SAFETY: as in `link`.
     unsafe {
@@ -90,6 +89,13 @@ pub(crate) unsafe fn unlink(entry: NonNull<Entry>) {
         }
     }
     compiler_fence(Ordering::SeqCst);
+}
+
+/// Whether anything is pending in this thread.
+#[cfg(test)]
+pub(crate) fn is_linked() -> bool {
+    // SAFETY: as in `link`.
+    head().is_some_and(|head| unsafe { head.as_ref() }.pending != 0)
 }
 
 #[cfg(test)]
