@@ -50,8 +50,15 @@ impl<T> ArcSwapOption<T> {
         self.0.lock().unwrap().clone()
     }
 
-    pub(crate) fn store(&self, value: Option<Arc<T>>) {
-        *self.0.lock().unwrap() = value;
+    pub(crate) fn swap(&self, value: Option<Arc<T>>) -> Option<Arc<T>> {
+        std::mem::replace(&mut *self.0.lock().unwrap(), value)
+    }
+
+    pub(crate) fn compare_and_swap(&self, expected: &Option<Arc<T>>, value: Option<Arc<T>>) {
+        let mut now = self.0.lock().unwrap();
+        if now.as_ref().map(Arc::as_ptr) == expected.as_ref().map(Arc::as_ptr) {
+            *now = value;
+        }
     }
 }
 

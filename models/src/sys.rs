@@ -135,4 +135,10 @@ pub(crate) mod memory {
     /// # Safety
     /// 1. It was mapped.
     pub(crate) unsafe fn unmap(_: NonNull<u8>, _: usize) {}
+
+    /// # Safety
+    /// 1. It was mapped.
+    pub(crate) unsafe fn blank(_: NonNull<u8>, _: usize) -> std::io::Result<()> {
+        Ok(())
+    }
 }

@@ -11,10 +11,11 @@
 //! | the thread's id | a slot's life | linked by that thread, which has (or had) that slot |
 //! | marked, without an id | any | the thread has ended: free for whoever claims it |
 //!
-//! A linked cell is its thread's business until it has unlinked it or has ended, whatever becomes of its slot. (The segment may
-//! be closed by another thread while this one is asleep.) So a cell is claimed apart from the slot, and the cells are
-//! mapped once more, for as long as any thread has one linked: something else at its address might hold the thread's id,
-//! and be marked. In the file stand no pointers: whatever becomes of it, once nobody has it open, is nothing to the thread.
+//! A linked cell is its thread's business until it has unlinked it or has ended, whatever becomes of its slot. (The segment
+//! may be closed by another thread while this one is asleep.) So a cell is claimed apart from the slot, and the cells are
+//! mapped once more, for as long as any thread has one linked: something else at its address might hold the thread's
+//! id, and be marked. When the segment is closed, blank memory takes their place: threads that sleep do not keep the
+//! file, and whatever becomes of it is nothing to them.
 //!
 //! A thread can have one cell linked. In a further segment it has none, and its waiters look now and then.
 //!
@@ -169,6 +170,14 @@ impl CellsMapping {
     fn cells(&self) -> Cells<'_> {
         // SAFETY: mapped by `new` while `self` lives; the callers are in the process that made it.
         unsafe { Cells::new(self.first, self.count) }
+    }
+
+    /// Lets go of the file, when the segment is closed, whatever threads have cells linked; the addresses stay taken, so that
+    /// the kernel finds nothing there when these threads end. Whether it did: then the cells in the file are nobody's.
+    pub(super) fn retire(&self) -> bool {
+        // SAFETY: mapped by `new`. Nobody uses the segment any more; a thread that drops its cell meanwhile writes into
+        // whichever memory is there, and refers to it for no longer than that.
+        self.is_ours() && unsafe { memory::blank(self.base, self.bytes) }.is_ok()
     }
 
     /// The address of a cell's entry, also where it is not mapped.

@@ -178,13 +178,15 @@ impl Participants {
 
     /// The mapping whose cells threads of this process link.
     pub(super) fn cells_mapping(&self) -> Option<Arc<CellsMapping>> {
-        if let Some(cells) = self.cells.load_full().filter(|cells| cells.is_ours()) {
-            return Some(cells);
+        loop {
+            let now = self.cells.load_full();
+            if let Some(cells) = now.clone().filter(|cells| cells.is_ours()) {
+                return Some(cells);
+            }
+            let cells = Some(Arc::new(CellsMapping::new(&*self.file, &self.header).ok()?));
+            // Of two threads that come here at once, one's is kept.
+            self.cells.compare_and_swap(&now, cells);
         }
-        // Of two threads that come here at once, each keeps its own: a cell holds the mapping it is linked in.
-        let cells = Arc::new(CellsMapping::new(&*self.file, &self.header).ok()?);
-        self.cells.store(Some(cells.clone()));
-        Some(cells)
     }
 
     /// Where something of the segment stands, as a distance from its start.
@@ -375,9 +377,17 @@ impl Participants {
     fn detach(&self) {
         let Some(index) = self.attached_now() else { return };
         let life = self.changing().take();
+        // First: from now on neither the kernel nor a thread that ends looks at a cell of this process's. (Should the system
+        // refuse, the kernel's marks free them in time.)
+        let retired = self.cells.swap(None).is_some_and(|cells| cells.retire());
         let leaked = self.slots().any(|(_, slot)| slot.is_held_by(index));
         if !leaked && !self.inherited.load(Ordering::Relaxed) {
-            self.slots().for_each(|(_, slot)| slot.give_back_if_of(index));
+            for (number, slot) in self.slots().filter(|(_, slot)| slot.process() == Some(index)) {
+                if retired {
+                    self.cells().free_if_of(slot.life(number));
+                }
+                slot.give_back();
+            }
             crash_point!("detach.emptied");
             self.give_up(index);
             crash_point!("detach.given-up");

@@ -190,13 +190,6 @@ impl Slot {
         crash_point!("slot.given-back");
     }
 
-    /// Frees the slot, whose thread holds nothing, if it is of `process_record`.
-    pub(super) fn give_back_if_of(&self, process_record: u32) {
-        if self.process() == Some(process_record) {
-            self.give_back();
-        }
-    }
-
     /// Frees a dead thread's slot, all of whose noted locks are released; retires it if there were others.
     pub(super) fn bury(&self) {
         if self.unnoted() == 0 {

@@ -14,8 +14,8 @@ use crate::sync::ShmMutex;
 use crate::sys::robust;
 use crate::{LockError, crash};
 use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -328,4 +328,43 @@ fn whoever_has_lost_its_descriptor_is_told_instead_of_waiting_for_the_dead() {
     s.recover();
     assert_eq!(s.attached_pids(), [std::process::id()]);
     sound(&s);
+}
+
+// ---- closing -------------------------------------------------------------------------------------------
+
+#[test]
+fn a_thread_that_sleeps_keeps_neither_the_file_nor_a_cell() {
+    let s = segment();
+    let lock = lock_in(&s);
+    let file = File::from(s.as_fd().try_clone_to_owned().unwrap());
+    let header = *s.inner.file.header();
+    let (locked, was_locked) = channel();
+    let (end, to_end) = channel::<()>();
+    let sleeper = std::thread::spawn(move || {
+        drop(lock.lock().unwrap());
+        drop(lock);
+        locked.send(robust::is_linked()).unwrap();
+        let _ = to_end.recv();
+    });
+    assert!(was_locked.recv().unwrap());
+    let cells = || {
+        let mut bytes = vec![0_u8; header.slots as usize * 64];
+        file.read_exact_at(&mut bytes, header.cells_at).unwrap();
+        bytes
+    };
+    let maps = || {
+        let inode = file.metadata().unwrap().ino().to_string();
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        maps.lines().filter(|line| line.split_whitespace().nth(4) == Some(&inode)).count()
+    };
+    assert!(maps() > 0 && cells().iter().any(|byte| *byte != 0));
+    drop(s);
+    assert_eq!(maps(), 0, "what was closed, and perhaps removed, stays in memory");
+    let closed = cells();
+    assert!(closed.iter().all(|byte| *byte == 0), "a cell that is nobody's is free");
+    // Somebody puts a backup back.
+    file.write_all_at(&vec![0xA5; header.slots as usize * 64], header.cells_at).unwrap();
+    drop(end);
+    sleeper.join().unwrap();
+    assert!(cells().iter().all(|byte| *byte == 0xA5), "the thread has touched it when it ended");
 }

@@ -477,19 +477,22 @@ fn a_raw_fork_does_not_take_its_parent_for_dead() {
 
 #[test]
 fn no_first_pin_while_a_fork_is_under_way() {
-    let s = segment();
-    drop(s.construct::<u64>("n", 7).unwrap());
-    s.inner.directory.freeze(None);
-    let found = &std::sync::atomic::AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let n = s.find::<u64>("n").unwrap().unwrap();
-            found.store(true, Ordering::SeqCst);
-            assert_eq!(*n, 7);
+    // Other tests fork, which would end what this one begins.
+    super::migrate_tests::alone_in(module_path!(), "no_first_pin_while_a_fork_is_under_way", || {
+        let s = segment();
+        drop(s.construct::<u64>("n", 7).unwrap());
+        s.inner.directory.freeze(None);
+        let found = &std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let n = s.find::<u64>("n").unwrap().unwrap();
+                found.store(true, Ordering::SeqCst);
+                assert_eq!(*n, 7);
+            });
+            std::thread::sleep(std::time::Duration::from_millis(30));
+            assert!(!found.load(Ordering::SeqCst), "the child would have this handle without a pin");
+            s.inner.directory.thaw();
         });
-        std::thread::sleep(std::time::Duration::from_millis(30));
-        assert!(!found.load(Ordering::SeqCst), "the child would have this handle without a pin");
-        s.inner.directory.thaw();
     });
 }
 

@@ -25,9 +25,12 @@ pub(crate) fn map_shared(fd: impl AsFd, len: usize, writable: bool) -> Result<No
 }
 
 /// Maps `len` bytes of a file from `offset` on, shared and writable, not for children of a fork, with its provenance
-/// exposed.
+/// exposed. Nothing behind them is read ahead.
 pub(crate) fn map_part(fd: impl AsFd, offset: u64, len: usize) -> Result<NonNull<u8>, Errno> {
-    map_for_this_process(fd, offset, len, ProtFlags::READ | ProtFlags::WRITE)
+    let base = map_for_this_process(fd, offset, len, ProtFlags::READ | ProtFlags::WRITE)?;
+    // SAFETY: mapped just now.
+    unsafe { expect_nothing_to_read(base, len) };
+    Ok(base)
 }
 
 /// Maps one page of a file only for the sake of its open file description, which so lives as long as the memory of this
@@ -56,6 +59,16 @@ fn map_for_this_process(
     }
     base.as_ptr().expose_provenance();
     Ok(base)
+}
+
+/// Puts zeroed private memory in the place of a mapping, in one step: the file is let go, the addresses stay taken.
+///
+/// # Safety
+/// 1. `base` and `len` are those of a mapping made here, and no reference leads there.
+pub(crate) unsafe fn blank(base: NonNull<u8>, len: usize) -> Result<(), Errno> {
+    let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::FIXED);
+    // SAFETY: 1.
+    unsafe { rustix::mm::mmap_anonymous(base.as_ptr().cast(), len, protection, flags) }.map(drop)
 }
 
 /// Says that nothing behind a mapping is worth reading ahead: its file is new.
