@@ -181,7 +181,7 @@ fn without_the_cause_of_a_take_over() {
 #[should_panic(expected = "deadlock")]
 fn without_the_note_of_a_lock() {
     check_each_death(
-        Some(Fault::skipped("participant/slot.rs", "slot.notes.get(depth as usize)?.store(")),
+        Some(Fault::skipped("participant/slot.rs", "slot.notes.get(free)?.store(")),
         2,
         a_dying_owner,
     );

@@ -30,7 +30,6 @@ pub const POINTS: &[&str] = &[
     // Any lock.
     "raw.noted",
     "raw.taken",
-    "raw.counted",
     "raw.released",
     "raw.struck-out",
     // Recovering, before the steps of upper layers.

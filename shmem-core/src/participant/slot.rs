@@ -13,10 +13,9 @@ use std::sync::Arc;
 /// How many locks a slot can note. A thread may hold more.
 pub(super) const NOTES: usize = 11;
 
-/// The depth of a slot whose thread does not keep it any more, because its thread-local destructors have run: it is given
-/// back by whatever lets go of the last lock. There are no notes at that depth, so all that the thread does takes the
-/// slow way.
-const DETACHED: u32 = NOTES as u32 + 1;
+/// The first note of a slot whose thread does not keep it any more, because its thread-local destructors have run: it is
+/// given back by whatever lets go of the last lock. It is no lock's, and all that the thread does takes the slow way.
+const DETACHED: i64 = KIND;
 
 /// A thread's place in the segment. Only the thread itself writes it, but for recovery and for freeing.
 #[derive(Default)]
@@ -28,17 +27,15 @@ pub(super) struct Slot {
     owner: AtomicU32,
     /// The thread's id in its own PID namespace; for people.
     pub(super) thread: AtomicU32,
-    /// How many of `notes` are of locks that are held; they come first.
-    depth: AtomicU32,
-    /// How many further locks the thread holds.
+    /// How many locks the thread holds that it could not note.
     unnoted: AtomicU32,
     /// The thread's liveness cell + 1; 0 if it has none.
     pub(super) cell: AtomicU32,
-    _zero: u32,
+    _zero: [u32; 2],
     /// What the thread waits for, as a note; 0 if it does not.
     pub(super) waits_for: AtomicI64,
-    /// The locks that the thread holds, and behind them the one it is about to take: the distance from the slot, and in
-    /// the lower two bits the kind of lock; 0 where there is none.
+    /// The locks that the thread holds or is about to take, in no order: the distance from the slot, and in the lower two
+    /// bits the kind of lock. There is none where the distance is 0.
     notes: [AtomicI64; NOTES],
 }
 
@@ -116,7 +113,7 @@ impl Slot {
     /// What a note leads to.
     pub(super) fn resolve(&self, note: i64) -> Option<(*const u8, usize)> {
         let at = std::ptr::from_ref(self).cast::<u8>().wrapping_offset((note & !KIND) as isize);
-        (note != 0).then_some((at, (note & KIND) as usize))
+        (note & !KIND != 0).then_some((at, (note & KIND) as usize))
     }
 
     pub(super) fn notes(&self) -> impl Iterator<Item = Note<'_>> {
@@ -128,26 +125,45 @@ impl Slot {
         self.unnoted.load(Ordering::Relaxed)
     }
 
-    /// Whether its thread holds a lock.
+    /// Whether its thread holds a lock, or is about to take one.
     pub(super) fn holds(&self) -> bool {
-        let noted = match self.depth.load(Ordering::Relaxed) {
-            DETACHED => self.notes.iter().any(|note| note.load(Ordering::Relaxed) != 0),
-            depth => depth != 0,
-        };
-        noted || self.unnoted() != 0
+        self.unnoted() != 0 || self.notes().any(|note| note.lock().is_some())
     }
 
     /// From now on the slot is given back when its thread holds nothing any more.
     pub(super) fn detach(&self) {
-        self.depth.store(DETACHED, Ordering::Relaxed);
+        let first = self.notes[0].load(Ordering::Relaxed);
+        if first & !KIND != 0 {
+            // CRASH detach: a death between leaves the lock noted twice, or noted and counted.
+            match self.free_note() {
+                Some(free) => self.notes[free].store(first, Ordering::Relaxed),
+                None => self.count_unnoted(),
+            }
+            compiler_fence(Ordering::SeqCst);
+        }
+        self.notes[0].store(DETACHED, Ordering::Relaxed);
+    }
+
+    fn is_detached(&self) -> bool {
+        self.notes[0].load(Ordering::Relaxed) == DETACHED
     }
 
     /// Gives a detached slot back if its thread holds nothing.
     fn give_back_if_detached(&self) {
-        if self.depth.load(Ordering::Relaxed) == DETACHED && !self.holds() {
+        if self.is_detached() && !self.holds() {
             registry::forget_cached();
             self.give_back();
         }
+    }
+
+    /// The first note that is free.
+    #[inline(never)]
+    fn free_note(&self) -> Option<usize> {
+        self.notes.iter().position(|note| note.load(Ordering::Relaxed) == 0)
+    }
+
+    fn count_unnoted(&self) {
+        self.unnoted.store(self.unnoted().wrapping_add(1), Ordering::Relaxed);
     }
 
     /// A lock was taken over from the dead thread whose slot was retired. When it was the last, the slot is free again.
@@ -202,7 +218,7 @@ impl Slot {
     }
 
     fn empty(&self) {
-        for word in [&self.depth, &self.unnoted, &self.cell, &self.thread] {
+        for word in [&self.unnoted, &self.cell, &self.thread] {
             word.store(0, Ordering::Relaxed);
         }
         self.waits_for.store(0, Ordering::Relaxed);
@@ -267,9 +283,9 @@ impl Participants {
     }
 }
 
-/// A lock that its thread is about to take: how many it holds that are noted.
+/// A lock that its thread is about to take: where it is noted, or [`NOTES`].
 #[must_use = "the lock is taken, or it is not"]
-pub(crate) struct Intent(u32);
+pub(crate) struct Intent(usize);
 
 /// A thread's slot in one mapping, as a guard keeps it. It is the thread's own: not `Send`.
 ///
@@ -293,45 +309,41 @@ impl SlotHandle {
 
     /// Notes that the thread is about to take a lock of this kind, if there is room. [`taken`](Self::taken) or
     /// [`not_taken`](Self::not_taken) follows.
+    // Nearly always it is the first note, at an address that depends on nothing the last unlock has stored.
     #[inline(always)]
     pub(crate) fn try_intend<T>(&self, lock: *const T, kind: usize) -> Option<Intent> {
         let slot = self.slot();
-        let depth = slot.depth.load(Ordering::Relaxed);
+        let free = if slot.notes[0].load(Ordering::Relaxed) == 0 { 0 } else { slot.free_note()? };
         // CRASH note: until the lock is taken, recovery finds a note of a lock that the thread does not hold.
-        slot.notes.get(depth as usize)?.store(slot.note(lock.cast(), kind), Ordering::Relaxed);
+        slot.notes.get(free)?.store(slot.note(lock.cast(), kind), Ordering::Relaxed);
         // A dead thread's memory holds the first so many of its stores: the compiler must keep their order.
         compiler_fence(Ordering::SeqCst);
         crash_point!("raw.noted");
-        Some(Intent(depth))
+        Some(Intent(free))
     }
 
     /// As [`try_intend`](Self::try_intend); without room the lock is only counted.
     pub(crate) fn intend<T>(&self, lock: *const T, kind: usize) -> Intent {
         self.try_intend(lock, kind).unwrap_or_else(|| {
-            let unnoted = &self.slot().unnoted;
-            unnoted.store(unnoted.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+            self.slot().count_unnoted();
             compiler_fence(Ordering::SeqCst);
-            Intent(NOTES as u32)
+            Intent(NOTES)
         })
     }
 
     /// The lock that was intended is taken.
     #[inline(always)]
-    pub(crate) fn taken(&self, Intent(depth): Intent) {
+    pub(crate) fn taken(&self, _: Intent) {
         compiler_fence(Ordering::SeqCst);
         crash_point!("raw.taken");
-        if depth < NOTES as u32 {
-            self.slot().depth.store(depth + 1, Ordering::Relaxed);
-        }
-        crash_point!("raw.counted");
     }
 
     /// The lock that was intended is not taken. The thread may try again: it keeps its slot until [`part`](Self::part).
     #[inline]
-    pub(crate) fn not_taken(&self, Intent(depth): Intent) {
+    pub(crate) fn not_taken(&self, Intent(at): Intent) {
         compiler_fence(Ordering::SeqCst);
         let slot = self.slot();
-        match slot.notes.get(depth as usize) {
+        match slot.notes.get(at) {
             Some(note) => note.store(0, Ordering::Relaxed),
             None => slot.unnoted.store(slot.unnoted().wrapping_sub(1), Ordering::Relaxed),
         }
@@ -349,16 +361,11 @@ impl SlotHandle {
         crash_point!("raw.released");
         let slot = self.slot();
         let wanted = slot.note(lock.cast(), kind);
-        let last = slot.depth.load(Ordering::Relaxed).wrapping_sub(1);
-        match slot.notes.get(last as usize) {
-            Some(note) if note.load(Ordering::Relaxed) == wanted => {
-                note.store(0, Ordering::Relaxed);
-                compiler_fence(Ordering::SeqCst);
-                crash_point!("raw.struck-out");
-                slot.depth.store(last, Ordering::Relaxed);
-            }
-            _ => slot.let_go_of_earlier(wanted),
+        match slot.notes[0].load(Ordering::Relaxed) == wanted {
+            true => slot.notes[0].store(0, Ordering::Relaxed),
+            false => slot.let_go_of_other(wanted),
         }
+        crash_point!("raw.struck-out");
     }
 
     /// Notes what the thread waits for.
@@ -373,21 +380,11 @@ impl SlotHandle {
 }
 
 impl Slot {
-    /// Strikes out a lock that was not the last to be taken, or was never noted.
-    #[cold]
-    fn let_go_of_earlier(&self, wanted: i64) {
-        let depth = self.depth.load(Ordering::Relaxed);
-        let held = &self.notes[..(depth as usize).min(NOTES)];
-        match held.iter().position(|note| note.load(Ordering::Relaxed) == wanted) {
-            Some(at) if depth == DETACHED => held[at].store(0, Ordering::Relaxed),
-            Some(at) => {
-                let last = &held[held.len() - 1];
-                // CRASH strike out: a death between leaves the last lock noted twice.
-                held[at].store(last.load(Ordering::Relaxed), Ordering::Relaxed);
-                compiler_fence(Ordering::SeqCst);
-                last.store(0, Ordering::Relaxed);
-                self.depth.store(held.len() as u32 - 1, Ordering::Relaxed);
-            }
+    /// Strikes out a lock that is not the first note's, or was never noted.
+    #[inline(never)]
+    fn let_go_of_other(&self, wanted: i64) {
+        match self.notes.iter().find(|note| note.load(Ordering::Relaxed) == wanted) {
+            Some(note) => note.store(0, Ordering::Relaxed),
             None => self.unnoted.store(self.unnoted().saturating_sub(1), Ordering::Relaxed),
         }
         self.give_back_if_detached();
@@ -441,17 +438,7 @@ impl TaggedSlot {
 
 #[cfg(test)]
 pub(crate) fn slot_layout() -> crate::format_test::StoredLayout {
-    crate::format_test::stored_layout!(Slot {
-        word,
-        owner,
-        thread,
-        depth,
-        unnoted,
-        cell,
-        _zero,
-        waits_for,
-        notes
-    })
+    crate::format_test::stored_layout!(Slot { word, owner, thread, unnoted, cell, _zero, waits_for, notes })
 }
 
 #[cfg(test)]

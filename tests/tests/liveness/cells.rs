@@ -238,8 +238,12 @@ fn decide(manner: Manner, deed: Deed, missing: Option<Witness>) -> String {
             let after = after();
             if fate == Fate::Stops {
                 let_go_on(&mut victim);
-            } else if matches!(manner, Manner::CloseFrom | Manner::FirstVanishes) && deed == Deed::Wait {
+            } else if manner == Manner::FirstVanishes && deed == Deed::Wait {
                 victim.expect("done");
+            } else if manner == Manner::CloseFrom && deed == Deed::Wait {
+                // It is told so if it came to look at the holder's byte before the lock was free.
+                let outcome = victim.hear();
+                assert!(["done", "refused"].contains(&outcome.as_str()), "{outcome}");
             }
             format!("clean: {after}")
         }

@@ -37,8 +37,7 @@ pub(crate) fn victim() {
     static THREAD: AtomicI32 = AtomicI32::new(0);
     let thread = std::thread::spawn(move || {
         THREAD.store(ends::thread_id(), Ordering::Relaxed);
-        perform(deed, &segment, &counter);
-        report("done");
+        report(perform(deed, &segment, &counter));
         (segment, counter)
     });
     while let Some(line) = hear() {
@@ -50,21 +49,27 @@ pub(crate) fn victim() {
     drop(thread.join().expect("the deed"));
 }
 
-fn perform(deed: Deed, segment: &Segment, counter: &Counter) {
+/// What became of it.
+fn perform(deed: Deed, segment: &Segment, counter: &Counter) -> &'static str {
     match deed {
         Deed::Hold => {
             let guard = counter.lock().unwrap();
             report("ready");
             while !GO_ON.load(Ordering::Relaxed) {
                 if RETURN.load(Ordering::Relaxed) {
-                    return std::mem::forget(guard);
+                    std::mem::forget(guard);
+                    break;
                 }
                 std::thread::sleep(MOMENT);
             }
         }
         Deed::Wait => {
             report("ready");
-            drop(counter.lock().unwrap());
+            match counter.lock() {
+                Ok(guard) => drop(guard),
+                Err(LockError::Refused) => return "refused",
+                Err(e) => panic!("{e}"),
+            }
         }
         Deed::Attach => {
             let mut told = false;
@@ -91,6 +96,7 @@ fn perform(deed: Deed, segment: &Segment, counter: &Counter) {
             report(format_args!("recovered {}", segment.recover()));
         }
     }
+    "done"
 }
 
 /// Ends, or seems to.
