@@ -125,7 +125,7 @@ impl Heap {
     ) -> Result<R, AllocError> {
         let begun = Instant::now();
         let (mut refused, mut seen, mut since) = (None, Survey::default(), begun);
-        let (mut commits, mut waits) = (0u32, 0u32);
+        let (mut commits, mut waits, mut emptied) = (0u32, 0u32, false);
         loop {
             if let Some(done) = attempt(self) {
                 return Ok(done);
@@ -145,6 +145,14 @@ impl Heap {
                     Ok(_) => {}
                     Err(error) => refused = Some(error),
                 }
+            }
+            if !emptied {
+                emptied = true;
+                match self.participants() {
+                    Some(participants) => self.empty_caches(&participants),
+                    None => self.empty_own_cache(),
+                }
+                continue;
             }
             let survey = self.heal(true);
             if let Some(done) = attempt(self) {

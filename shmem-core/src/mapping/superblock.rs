@@ -69,12 +69,14 @@ pub(crate) struct FixedHeader {
     pub(crate) descriptors_at: u64,
     /// Where the heap's block bitmaps begin.
     pub(crate) bitmaps_at: u64,
+    /// Where the slots' caches of free blocks begin, one for each slot.
+    pub(crate) caches_at: u64,
     /// Where the heap's pages begin.
     pub(crate) data_at: u64,
     /// Where the reservation ends: `data_at + max_capacity`.
     pub(crate) end: u64,
     /// 0.
-    pub(crate) _reserved: [u64; 16],
+    pub(crate) _reserved: [u64; 15],
     /// The first eight bytes of the SHA-256 of all of the above.
     pub(crate) checksum: [u8; 8],
 }
@@ -104,6 +106,15 @@ pub(crate) const fn bitmap_bytes(page_shift: u32) -> u64 {
     (1 << page_shift) / 16 / 8
 }
 
+/// Bytes of cache for each thread slot: room for the magazines of one thread. Small segments have none.
+pub(crate) const fn cache_bytes(page_shift: u32) -> u64 {
+    match page_shift {
+        16 => 8192,
+        14 => 4096,
+        _ => 0,
+    }
+}
+
 /// Bytes of descriptor for each heap page.
 pub(crate) const DESCRIPTOR_BYTES: u64 = 64;
 
@@ -124,7 +135,9 @@ impl FixedHeader {
         let descriptors_at = round_up(cells_at + u64::from(slots) * CELL_SIZE, OS_PAGE);
         let bitmaps_at = round_up(descriptors_at + pages * DESCRIPTOR_BYTES, OS_PAGE);
         // Heap pages are aligned to their own size, so that a block's alignment is its place in the page's.
-        let data_at = round_up(bitmaps_at + pages * bitmap_bytes(heap_page_shift), 1 << heap_page_shift);
+        let caches_at = round_up(bitmaps_at + pages * bitmap_bytes(heap_page_shift), OS_PAGE);
+        let caches_end = caches_at + u64::from(slots) * cache_bytes(heap_page_shift);
+        let data_at = round_up(caches_end, 1 << heap_page_shift);
         let mut header = FixedHeader {
             magic: MAGIC,
             format_version: FORMAT_VERSION,
@@ -142,9 +155,10 @@ impl FixedHeader {
             cells_at,
             descriptors_at,
             bitmaps_at,
+            caches_at,
             data_at,
             end: data_at + max_capacity,
-            _reserved: [0; 16],
+            _reserved: [0; 15],
             checksum: [0; 8],
         };
         header.checksum = header.compute_checksum();

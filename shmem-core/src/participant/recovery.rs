@@ -33,6 +33,9 @@ use std::cell::Cell;
 /// (else the record stays a dead process's). Idempotent; runs no user code.
 pub(crate) type Step = Box<dyn Fn(u32) -> bool + Send + Sync>;
 
+/// What an upper layer does with a slot, by its index, that this process has and is about to give back.
+pub(crate) type Parting = Box<dyn Fn(u32) + Send + Sync>;
+
 /// How recovery deals with one kind of lock.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LockKind {
