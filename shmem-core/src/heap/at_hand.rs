@@ -112,7 +112,7 @@ impl Heap {
             && block < quick.blocks
             && self.raw.bits_of_64k(page, block / 64).load(Ordering::Relaxed) >> (block % 64) & 1 != 0
             // CRASH free: before this the block is live and unreachable, after it it is the thread's.
-            && Cache::of_thread(cache).magazine_at(quick.magazine_at, quick.kept).push_new(offset);
+            && Cache::of_thread(cache).magazine_at(quick.magazine_at, quick.kept).push_new(offset, self.raw.most_kept);
         if kept {
             poison::poison(self.raw.header.segment_id, offset, quick.size.into());
         }

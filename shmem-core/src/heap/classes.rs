@@ -3,7 +3,7 @@
 //! The tables are part of the stored format (FORMAT.md, "Size classes"): processes must agree on them, because the
 //! class of a live block is found again from the layout it is freed with.
 
-use crate::mapping::superblock::cache_bytes;
+use crate::mapping::superblock::CACHE_BYTES;
 
 /// More classes than any page size has; also the number of hint lists a descriptor group has room for, less the
 /// list of free pages.
@@ -11,6 +11,9 @@ pub(super) const MAX_CLASSES: usize = 127;
 
 /// Bytes of a cache before its first magazine.
 pub(super) const CACHE_HEADER_BYTES: u32 = 64;
+
+/// No magazine has room for more blocks.
+pub(super) const MOST_KEPT: u32 = 22;
 
 /// Words of a magazine before its first offset.
 pub(super) const MAGAZINE_HEADER_WORDS: usize = 2;
@@ -92,15 +95,11 @@ impl Classes {
             count += 1;
             blocks -= 1;
         }
-        // A magazine is a count and so many offsets. Its blocks take no more than a few KiB.
-        let (most, bytes) = match page_shift {
-            16 => (22, 8 << 10),
-            14 => (14, 2 << 10),
-            _ => (0, 0),
-        };
+        // Magazines' blocks take no more than 8 KiB.
+        let most = if page_shift == 16 { MOST_KEPT } else { 0 };
         let (mut class, mut at) = (0, CACHE_HEADER_BYTES);
         while class < count {
-            let fits = bytes / table[class].size;
+            let fits = (8 << 10) / table[class].size;
             let kept = if fits < most { fits } else { most };
             if kept >= 2 {
                 table[class].kept = kept;
@@ -109,7 +108,7 @@ impl Classes {
             }
             class += 1;
         }
-        assert!(most == 0 || at as u64 <= cache_bytes(page_shift));
+        assert!(at as u64 <= CACHE_BYTES);
         let mut classes =
             Classes { table, count, fine: [0; 129], coarse: [0; 257], largest: (page / 2) as usize };
         let mut i = 0;

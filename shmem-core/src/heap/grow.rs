@@ -148,10 +148,10 @@ impl Heap {
             }
             if !emptied {
                 emptied = true;
-                match self.participants() {
-                    Some(participants) => self.empty_caches(&participants),
-                    None => self.empty_own_cache(),
+                if let Some(participants) = self.participants() {
+                    self.empty_free_caches(&participants);
                 }
+                self.empty_own_cache();
                 continue;
             }
             let survey = self.heal(true);

@@ -24,29 +24,24 @@
 //! A cache that a thread has not used yet is not trusted: it is emptied first, through the checks of any free.
 
 use super::Heap;
-use super::classes::{CACHE_HEADER_BYTES, Class, MAGAZINE_HEADER_WORDS};
+use super::classes::{CACHE_HEADER_BYTES, Class, MAGAZINE_HEADER_WORDS, MOST_KEPT};
 use super::raw::{Raw, bits_of};
 use super::report::BadFree;
 use crate::crash::crash_point;
 use crate::mapping::registry;
-use crate::mapping::superblock::{SLOT_SIZE, cache_bytes};
+use crate::mapping::superblock::{CACHE_BYTES, SLOT_SIZE, cache_count};
 use crate::participant::{Participants, kept_slot};
-use std::cell::Cell;
+use std::collections::HashSet;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence};
 
 /// A thread that has allocated less often than this has no cache yet: most that only look at a segment never need one.
-const BEFORE_A_CACHE: i32 = 16;
+const BEFORE_A_CACHE: u32 = 16;
 
 /// How often a thread that could get none allocates before it tries again.
-const BEFORE_ANOTHER_TRY: i32 = 10_000;
-
-thread_local! {
-    /// How often this thread has allocated without a cache.
-    static WITHOUT: Cell<i32> = const { Cell::new(0) };
-}
+const BEFORE_ANOTHER_TRY: u32 = 10_000;
 
 /// What begins a cache.
 #[repr(C)]
@@ -61,7 +56,7 @@ const _: () = assert!(size_of::<CacheHeader>() == CACHE_HEADER_BYTES as usize);
 /// The cache of the slot that this thread has, or of a slot nobody else can have now.
 ///
 /// # Invariants
-/// 1. It points to [`cache_bytes`] bytes of a mapped segment that have memory behind them, 4096-aligned.
+/// 1. It points to [`CACHE_BYTES`] bytes of a mapped segment that have memory behind them, 4096-aligned.
 #[derive(Clone, Copy)]
 pub(super) struct Cache<'h> {
     at: NonNull<u8>,
@@ -143,11 +138,11 @@ impl Magazine<'_> {
         Some(offset)
     }
 
-    /// Puts a block in, if there is room and it is none of the two newest.
+    /// Puts a block in, if there are fewer than `most` and it is none of the two newest.
     #[inline(always)]
-    pub(super) fn push(self, offset: u64) -> Pushed {
+    pub(super) fn push(self, offset: u64, most: usize) -> Pushed {
         let len = self.len();
-        let Some(item) = self.items.get(len) else { return Pushed::Full };
+        let Some(item) = self.items.get(len).filter(|_| len < most) else { return Pushed::Full };
         // SAFETY: the words are the magazine's: items, or the header before them, which holds no block's offset.
         let newest = unsafe { &*std::ptr::from_ref(item).sub(2).cast::<[AtomicU64; 2]>() };
         if newest.iter().any(|word| word.load(Ordering::Relaxed) == offset) {
@@ -160,13 +155,13 @@ impl Magazine<'_> {
 
     /// As [`push`](Self::push); whether it is in it now and was not before.
     #[inline(always)]
-    pub(super) fn push_new(self, offset: u64) -> bool {
-        self.push(offset) == Pushed::Done
+    pub(super) fn push_new(self, offset: u64, most: usize) -> bool {
+        self.push(offset, most) == Pushed::Done
     }
 
-    /// How many blocks an empty magazine is filled with.
-    pub(super) fn room(self) -> usize {
-        if self.len() == 0 { self.items.len().div_ceil(2) } else { 0 }
+    /// How many blocks an empty magazine is filled with, which is to hold `most`.
+    pub(super) fn room(self, most: usize) -> usize {
+        if self.len() == 0 { self.items.len().min(most).div_ceil(2) } else { 0 }
     }
 
     /// Puts blocks into an empty magazine, of which the first is to be popped first; they are in it when
@@ -190,6 +185,12 @@ impl Magazine<'_> {
     }
 }
 
+/// How many blocks a magazine holds in a segment that may have so many pages. Each may be the last one of a page that nobody
+/// else can use meanwhile, so it is few where there are few pages.
+pub(super) fn most_kept(max_pages: u64) -> usize {
+    (max_pages / 256).clamp(4, MOST_KEPT.into()) as usize
+}
+
 impl Heap {
     /// This thread's magazine of the class, if it has a cache.
     #[inline(always)]
@@ -204,12 +205,11 @@ impl Heap {
     /// As [`magazine`](Self::magazine) for a thread that has no cache yet: gives it one once that is worth it.
     #[cold]
     pub(super) fn first_magazine(&self, class: &Class) -> Option<Magazine<'_>> {
-        let without = WITHOUT.try_with(|count| count.replace(count.get().saturating_add(1))).ok()?;
-        if class.kept == 0 || without < BEFORE_A_CACHE {
+        if class.kept == 0 || !registry::is_due(self.raw.base(), BEFORE_A_CACHE) {
             return None;
         }
         if self.adopt_cache().is_none() {
-            let _ = WITHOUT.try_with(|count| count.set(BEFORE_A_CACHE - BEFORE_ANOTHER_TRY));
+            registry::put_off(BEFORE_ANOTHER_TRY);
         }
         self.magazine(class)
     }
@@ -222,7 +222,7 @@ impl Heap {
         let (word, bit) = self.raw.has_cache(index as u32)?;
         if word.load(Ordering::Acquire) & bit == 0 {
             let offset = self.raw.cache_at(index as u32);
-            self.commit.commit(offset, cache_bytes(self.raw.header.heap_page_shift)).ok()?;
+            self.commit.commit(offset, CACHE_BYTES).ok()?;
             // CRASH cache: memory is behind a cache that nobody knows of; the slot's next owner commits it again.
             word.fetch_or(bit, Ordering::AcqRel);
         }
@@ -243,7 +243,9 @@ impl Heap {
             if magazine.len() > geometry.kept as usize {
                 magazine.set_len(0);
             }
-            self.flush(magazine, class, 0);
+            if magazine.len() > 0 {
+                self.flush(magazine, class, 0);
+            }
         }
     }
 
@@ -252,7 +254,7 @@ impl Heap {
     #[inline(never)]
     pub(super) fn flush(&self, magazine: Magazine<'_>, class: usize, left: usize) {
         let place = |at: usize| self.raw.locate(magazine.items[at].load(Ordering::Relaxed), class);
-        let mut len = magazine.len();
+        let mut len = magazine.len().min(magazine.items.len());
         while len > left {
             len -= 1;
             let Ok((page, block)) = place(len) else {
@@ -286,8 +288,8 @@ impl Heap {
         }
     }
 
-    /// Gives back what is in the caches of slots that are free, and in this thread's own. Waits for nobody.
-    pub(crate) fn empty_caches(&self, participants: &Participants) {
+    /// Gives back what is in the caches of slots that are free. Waits for nobody.
+    pub(crate) fn empty_free_caches(&self, participants: &Participants) {
         for slot in 0..self.raw.header.slots {
             if let Some(cache) = self.raw.cache(slot)
                 && self.raw.cached_in(cache).next().is_some()
@@ -295,7 +297,6 @@ impl Heap {
                 participants.with_free_slot(slot, || self.empty(cache));
             }
         }
-        self.empty_own_cache();
     }
 
     /// Gives back what is in this thread's cache.
@@ -315,15 +316,66 @@ impl Heap {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod test_support {
+    use super::*;
+
+    impl Heap {
+        /// The offsets in all caches.
+        pub(crate) fn cached(&self) -> Vec<u64> {
+            self.raw.cached().map(|(offset, _)| offset).collect()
+        }
+
+        /// What is wrong, if nobody else is at work.
+        pub(crate) fn check_alone(&self) -> Vec<crate::error::Corrupt> {
+            self.raw.check(true)
+        }
+
+        /// Overwrites the words of every magazine in all caches: the first is 0, the second the count, then come offsets.
+        pub(crate) fn damage_magazines(&self, mut word: impl FnMut(usize) -> u64) {
+            for cache in (0..self.raw.header.slots).filter_map(|slot| self.raw.cache(slot)) {
+                for (_, class) in self.raw.classes.cached() {
+                    let magazine = cache.magazine(class);
+                    for (i, at) in magazine.header.iter().chain(magazine.items).enumerate() {
+                        at.store(word(i), Ordering::SeqCst);
+                    }
+                }
+            }
+        }
+    }
+}
+
 impl Raw {
+    /// Whether the caches, of which nobody uses one now, hold blocks that are taken, once each.
+    pub(super) fn check_caches(&self, mut found: impl FnMut(u64, &'static str)) {
+        let mut seen = HashSet::new();
+        for slot in 0..self.header.slots {
+            let Some(cache) = self.cache(slot) else { continue };
+            let at = self.cache_at(slot);
+            if self.classes.cached().any(|(_, class)| cache.magazine(class).len() > class.kept as usize) {
+                found(at, "a magazine holds more blocks than it has room for");
+            }
+            for (offset, class) in self.cached_in(cache) {
+                let taken = self.locate(offset, class).is_ok_and(|(page, block)| {
+                    self.bits(page, block / 64).load(Ordering::SeqCst) >> (block % 64) & 1 != 0
+                });
+                if !taken {
+                    found(at, "a block in a magazine is none, or is free for all");
+                } else if !seen.insert(offset) {
+                    found(at, "a block is in magazines twice");
+                }
+            }
+        }
+    }
+
     /// The word and bit that say whether a slot's cache has memory behind it; `None` if slots have no caches.
     fn has_cache(&self, slot: u32) -> Option<(&AtomicU64, u64)> {
-        let caches = cache_bytes(self.header.heap_page_shift) > 0 && slot < self.header.slots;
-        caches.then(|| (&self.head().caches[slot as usize / 64], 1 << (slot % 64)))
+        let has = slot < cache_count(self.header.heap_page_shift, self.header.slots);
+        has.then(|| (&self.head().caches[slot as usize / 64], 1 << (slot % 64)))
     }
 
     fn cache_at(&self, slot: u32) -> u64 {
-        self.header.caches_at + u64::from(slot) * cache_bytes(self.header.heap_page_shift)
+        self.header.caches_at + u64::from(slot) * CACHE_BYTES
     }
 
     /// The cache of a slot, if it has memory behind it.

@@ -37,6 +37,8 @@ pub(super) struct Raw {
     pub(super) header: FixedHeader,
     pub(super) classes: &'static Classes,
     pub(super) max_pages: u64,
+    /// How many blocks a magazine holds.
+    pub(super) most_kept: usize,
     /// So many pages are committed, as far as is known: [`committed`](Raw::committed) may be more.
     known_committed: AtomicU64,
 }
@@ -59,6 +61,7 @@ impl Raw {
             header: *header,
             classes,
             max_pages,
+            most_kept: super::magazine::most_kept(max_pages),
             known_committed: AtomicU64::new(0),
         })
     }

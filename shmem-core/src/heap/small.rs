@@ -223,10 +223,11 @@ impl Heap {
             return if cleared == bit { Ok(()) } else { Err(FREE_ALREADY) };
         };
         // CRASH free: before this the block is live and unreachable, after it it is the thread's.
-        let mut pushed = magazine.push(offset);
+        let most = self.raw.most_kept;
+        let mut pushed = magazine.push(offset, most);
         if pushed == Pushed::Full {
-            self.flush(magazine, class, geometry.kept as usize / 2);
-            pushed = magazine.push(offset);
+            self.flush(magazine, class, most.min(geometry.kept as usize) / 2);
+            pushed = magazine.push(offset, most);
         }
         if pushed != Pushed::Done {
             return Err(FREE_ALREADY);
@@ -272,7 +273,8 @@ impl Raw {
                     break;
                 }
                 let bit = free & free.wrapping_neg();
-                let others = magazine.map_or(0, |magazine| lowest(free & !bit, magazine.room()));
+                let others =
+                    magazine.map_or(0, |magazine| lowest(free & !bit, magazine.room(self.most_kept)));
                 let count = others.count_ones() as usize;
                 if let Some(magazine) = magazine.filter(|_| count > 0) {
                     let offset = |bit: u64| self.place(page, class, i * 64 + bit as u32).0;

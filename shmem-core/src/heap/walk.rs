@@ -231,6 +231,13 @@ impl Raw {
                 }
             }
         }
+        if strict {
+            self.check_caches(|at, what| {
+                if findings.len() < MAX_FINDINGS {
+                    findings.push(Corrupt { at, what });
+                }
+            });
+        }
         findings
     }
 }

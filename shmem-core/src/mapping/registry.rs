@@ -62,6 +62,8 @@ struct Cache {
     blocks_of: Cell<usize>,
     /// That cache (`heap` fills it in).
     blocks: Cell<NonNull<u8>>,
+    /// How often the thread has asked [`is_due`] there; a higher number than asked for, once it was told to come later.
+    asked: Cell<u32>,
 }
 
 thread_local! {
@@ -74,6 +76,7 @@ thread_local! {
             slot: Cell::new(std::ptr::null()),
             blocks_of: Cell::new(0),
             blocks: Cell::new(NonNull::dangling()),
+            asked: Cell::new(0),
         }
     };
 }
@@ -125,6 +128,7 @@ fn fill(cache: &Cache, at: usize) -> Option<*const Context> {
     let context = Arc::as_ptr(&entry.context);
     cache.slot.set(std::ptr::null());
     cache.blocks_of.set(0);
+    cache.asked.set(0);
     cache.base.set(entry.base);
     cache.len.set(entry.end - entry.base);
     cache.epoch.set(epoch);
@@ -171,6 +175,21 @@ pub(crate) fn remember_blocks(base: usize, blocks: NonNull<u8>) {
             cache.blocks_of.set(base);
         }
     });
+}
+
+/// Counts how often this thread asks in the mapping at `base`, one after the other; whether that is more than `often`.
+pub(crate) fn is_due(base: usize, often: u32) -> bool {
+    let count = |cache: &Cache| {
+        let asked = cache.asked.get().wrapping_add(1);
+        cache.asked.set(asked);
+        asked > often && asked < u32::MAX / 2
+    };
+    CACHE.with(|cache| (cache.holds(base) || fill(cache, base).is_some()) && count(cache))
+}
+
+/// From now on [`is_due`] says no so many times.
+pub(crate) fn put_off(times: u32) {
+    CACHE.with(|cache| cache.asked.set(0u32.wrapping_sub(times)));
 }
 
 /// Forgets what this thread's cache holds.

@@ -106,13 +106,12 @@ pub(crate) const fn bitmap_bytes(page_shift: u32) -> u64 {
     (1 << page_shift) / 16 / 8
 }
 
-/// Bytes of cache for each thread slot: room for the magazines of one thread. Small segments have none.
-pub(crate) const fn cache_bytes(page_shift: u32) -> u64 {
-    match page_shift {
-        16 => 8192,
-        14 => 4096,
-        _ => 0,
-    }
+/// Bytes of one cache: room for the magazines of one thread.
+pub(crate) const CACHE_BYTES: u64 = 8192;
+
+/// How many thread slots have a cache: all, or none where a few blocks that one thread has at hand may be what another one lacks.
+pub(crate) const fn cache_count(page_shift: u32, slots: u32) -> u32 {
+    if page_shift == 16 { slots } else { 0 }
 }
 
 /// Bytes of descriptor for each heap page.
@@ -136,7 +135,7 @@ impl FixedHeader {
         let bitmaps_at = round_up(descriptors_at + pages * DESCRIPTOR_BYTES, OS_PAGE);
         // Heap pages are aligned to their own size, so that a block's alignment is its place in the page's.
         let caches_at = round_up(bitmaps_at + pages * bitmap_bytes(heap_page_shift), OS_PAGE);
-        let caches_end = caches_at + u64::from(slots) * cache_bytes(heap_page_shift);
+        let caches_end = caches_at + u64::from(cache_count(heap_page_shift, slots)) * CACHE_BYTES;
         let data_at = round_up(caches_end, 1 << heap_page_shift);
         let mut header = FixedHeader {
             magic: MAGIC,

@@ -104,7 +104,7 @@ impl Inner {
         let known = Arc::downgrade(&participants);
         let empty_caches = move |_| {
             if let (Some(heap), Some(participants)) = (with_dead.upgrade(), known.upgrade()) {
-                heap.empty_caches(&participants);
+                heap.empty_free_caches(&participants);
             }
             true
         };
