@@ -316,35 +316,6 @@ impl Heap {
     }
 }
 
-#[cfg(test)]
-pub(crate) mod test_support {
-    use super::*;
-
-    impl Heap {
-        /// The offsets in all caches.
-        pub(crate) fn cached(&self) -> Vec<u64> {
-            self.raw.cached().map(|(offset, _)| offset).collect()
-        }
-
-        /// What is wrong, if nobody else is at work.
-        pub(crate) fn check_alone(&self) -> Vec<crate::error::Corrupt> {
-            self.raw.check(true)
-        }
-
-        /// Overwrites the words of every magazine in all caches: the first is 0, the second the count, then come offsets.
-        pub(crate) fn damage_magazines(&self, mut word: impl FnMut(usize) -> u64) {
-            for cache in (0..self.raw.header.slots).filter_map(|slot| self.raw.cache(slot)) {
-                for (_, class) in self.raw.classes.cached() {
-                    let magazine = cache.magazine(class);
-                    for (i, at) in magazine.header.iter().chain(magazine.items).enumerate() {
-                        at.store(word(i), Ordering::SeqCst);
-                    }
-                }
-            }
-        }
-    }
-}
-
 impl Raw {
     /// Whether the caches, of which nobody uses one now, hold blocks that are taken, once each.
     pub(super) fn check_caches(&self, mut found: impl FnMut(u64, &'static str)) {
@@ -406,4 +377,33 @@ impl Raw {
 #[cfg(test)]
 pub(crate) fn cache_layout() -> crate::format_test::StoredLayout {
     crate::format_test::stored_layout!(CacheHeader { generation, _zero })
+}
+
+#[cfg(test)]
+pub(crate) mod test_support {
+    use super::*;
+
+    impl Heap {
+        /// The offsets in all caches.
+        pub(crate) fn cached(&self) -> Vec<u64> {
+            self.raw.cached().map(|(offset, _)| offset).collect()
+        }
+
+        /// What is wrong, if nobody else is at work.
+        pub(crate) fn check_alone(&self) -> Vec<crate::error::Corrupt> {
+            self.raw.check(true)
+        }
+
+        /// Overwrites the words of every magazine in all caches: the first is 0, the second the count, then come offsets.
+        pub(crate) fn damage_magazines(&self, mut word: impl FnMut(usize) -> u64) {
+            for cache in (0..self.raw.header.slots).filter_map(|slot| self.raw.cache(slot)) {
+                for (_, class) in self.raw.classes.cached() {
+                    let magazine = cache.magazine(class);
+                    for (i, at) in magazine.header.iter().chain(magazine.items).enumerate() {
+                        at.store(word(i), Ordering::SeqCst);
+                    }
+                }
+            }
+        }
+    }
 }
