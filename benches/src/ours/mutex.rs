@@ -2,7 +2,8 @@
 
 use super::touched;
 use crate::Result;
-use crate::measure::{Setup, Workload, check, crowd, own_name, try_timed, two_processes};
+use crate::measure::{Setup, Workload, check, own_name, try_timed};
+use crate::parties::{crowd, two_processes};
 use shmem_core::{Segment, ShmMutex};
 use std::hint::black_box;
 
@@ -43,7 +44,7 @@ pub fn workload(case: &str, setup: &Setup) -> Result<Option<Workload>> {
             };
             let sample = two_processes(run_time, setup, |root| {
                 *black_box(&mut *root.lock()?) += 1;
-                Ok(())
+                Ok(1)
             })?;
             let root =
                 Segment::shared(&name).open()?.find::<ShmMutex<u64>>(ROOT)?.ok_or("the counter is gone")?;
