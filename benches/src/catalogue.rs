@@ -86,9 +86,11 @@ const RB_TREE: Peer = cpp("Boost rbtree_best_fit", "boost");
 const NODE: Peer = cpp("Boost node_allocator", "boost-node");
 const CACHED_NODE: Peer = cpp("Boost cached_node_allocator", "boost-cached-node");
 const ADAPTIVE: Peer = cpp("Boost adaptive_pool", "boost-adaptive");
+const FREE_LIST: Peer = rust("bare free list", "bare");
 const BLOCKS: &[Peer] = &[MIMALLOC, GLIBC, RB_TREE];
 const NODES: &[Peer] = &[MIMALLOC, GLIBC, RB_TREE, NODE, CACHED_NODE, ADAPTIVE];
-const LIVE: &[Peer] = &[ours("shmem with 1 k live", "live-1-k"), MIMALLOC, GLIBC, RB_TREE];
+const LIVE_FEW: &[Peer] = &[MIMALLOC, GLIBC, FREE_LIST, RB_TREE];
+const LIVE: &[Peer] = &[ours("shmem with 1 k live", "live-1-k"), MIMALLOC, GLIBC, FREE_LIST, RB_TREE];
 const STRING: &[Peer] = &[rust("Rust String", "string"), BOOST];
 const MAP: &[Peer] = &[rust("hashbrown", "hashbrown"), cpp("Boost map", "boost")];
 
@@ -173,7 +175,7 @@ pub const AREAS: &[Area] = &[
             share("fragmentation", BLOCKS),
             case("pair 64 B", NODES),
             case("random 16-1024 B", BLOCKS),
-            case("live 1 k", BLOCKS),
+            case("live 1 k", LIVE_FEW),
             case("live 100 k", LIVE),
             case("live 10 M", LIVE),
             two("cross-free threads", BLOCKS),

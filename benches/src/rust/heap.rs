@@ -78,6 +78,56 @@ unsafe impl<A: Private> Blocks for A {
     }
 }
 
+/// No allocator, but what none can do without: the block freed last is the next one. What is left of a workload is its
+/// own work and the caches it misses.
+struct FreeList {
+    /// The block freed last, which begins with the address of the one freed before it.
+    top: Cell<*mut Chunk>,
+    _chunks: Box<[Chunk]>,
+}
+
+/// A block and its alignment.
+type Chunk = [u64; 8];
+
+impl FreeList {
+    /// One with `n` blocks.
+    fn new(n: u64) -> Self {
+        let mut chunks = vec![[0; 8]; n as usize].into_boxed_slice();
+        let first = chunks.as_mut_ptr();
+        let list = FreeList { top: Cell::new(ptr::null_mut()), _chunks: chunks };
+        for i in (0..n as usize).rev() {
+            let block = first.wrapping_add(i).cast();
+            // SAFETY: a block of the box, which nobody has yet.
+            unsafe { list.free(NonNull::new_unchecked(block), Layout::new::<Chunk>()) };
+        }
+        list
+    }
+}
+
+// SAFETY: 1: every block is in the list once or somebody's, and as long as any that is handed out. 2: as for `Private`.
+unsafe impl Blocks for FreeList {
+    #[inline]
+    fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
+        debug_assert!(layout.size() <= size_of::<Chunk>() && layout.align() <= align_of::<Chunk>());
+        let block = NonNull::new(self.top.get())?;
+        // SAFETY: `free` has written an address to what is in the list.
+        self.top.set(unsafe { block.cast().read() });
+        Some(block.cast())
+    }
+    #[inline]
+    unsafe fn free(&self, block: NonNull<u8>, _: Layout) {
+        // SAFETY: by the caller the block is one of the box and nobody's now.
+        unsafe { block.cast().write(self.top.get()) };
+        self.top.set(block.cast().as_ptr());
+    }
+    fn name(&self, block: NonNull<u8>) -> u64 {
+        block.as_ptr().expose_provenance() as u64
+    }
+    fn named(&self, name: u64) -> Option<NonNull<u8>> {
+        NonNull::new(ptr::with_exposed_provenance_mut(name as usize))
+    }
+}
+
 /// Live blocks that are freed with this.
 struct Owned<A: Private> {
     heap: A,
@@ -130,6 +180,12 @@ pub fn workload(subject: &str, case: &str, setup: &Setup) -> Result<Option<Workl
     match subject {
         "glibc" => make(Glibc, case, setup),
         "mimalloc" => make(Mimalloc, case, setup),
+        "bare" if case.starts_with("live") => {
+            let Some((n, sizes, ops)) = replacing(case, setup) else { return Ok(None) };
+            let heap = FreeList::new(n);
+            let mut live = Live::new(&heap, n, sizes)?;
+            Ok(Some(Box::new(move || try_timed(ops, || live.replace(&heap, ops)))))
+        }
         _ => Ok(None),
     }
 }
