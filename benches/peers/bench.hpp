@@ -145,26 +145,20 @@ constexpr u64 kPatienceNs = 30000000000ull;
 
 struct Meet {
   alignas(64) std::atomic<int> ready{0};
-  alignas(64) std::atomic<int> made{0};  // what the first party makes for the second
   alignas(64) std::atomic<int> stop{0};
   alignas(64) std::atomic<int> failed{0};
   alignas(64) u64 begin[2];
   alignas(64) u64 end[2];
   alignas(64) u64 ops[2];
 
-  // Waits until a count is reached.
-  void await(const std::atomic<int>& count, int least) {
+  void start(int who) {
+    ready.fetch_add(1);
     const u64 t0 = now_ns();
-    for (u64 spins = 1; count.load() < least; ++spins) {
+    for (u64 spins = 1; ready.load() < 2; ++spins) {
       check(!failed.load(), "the other party failed");
       if (spins % 4096 == 0) check(now_ns() - t0 < kPatienceNs, "the other party did not come");
       cpu_relax();
     }
-  }
-
-  void start(int who) {
-    ready.fetch_add(1);
-    await(ready, 2);
     begin[who] = now_ns();
   }
 

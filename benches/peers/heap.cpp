@@ -217,19 +217,27 @@ template <class Step> u64 until_over(int who, Meet& m, Step step) {
   return done;
 }
 
-// The segment as one of two processes has it, with the pages in its mapping: the first makes it, the second opens it.
-static std::unique_ptr<Segment> joined(const Name& name, int who, Meet& m) {
-  std::unique_ptr<Segment> s;
-  if (who == 0) {
-    s = std::make_unique<Segment>(bip::create_only, name.text.c_str(), kSmallArena);
-    m.made.store(1);
-  } else {
-    m.await(m.made, 1);
-    s = std::make_unique<Segment>(bip::open_only, name.text.c_str());
+// A segment for two processes, with the pages in the mapping of each: the first makes it before the second is forked.
+class Joint {
+ public:
+  Joint() : made_(bip::create_only, name_.text.c_str(), kSmallArena) {}
+  // The segment as one of them has it. The second opens it, as an unrelated program would, and then the name has been
+  // of use: a process that dies with Boost's lock, or hangs because the other one did, leaves nothing behind.
+  Segment& of(int who) {
+    if (who == 1) {
+      opened_ = std::make_unique<Segment>(bip::open_only, name_.text.c_str());
+      name_.remove();
+    }
+    Segment& s = who == 1 ? *opened_ : made_;
+    touch_pages(s.get_address(), s.get_size());
+    return s;
   }
-  touch_pages(s->get_address(), s->get_size());
-  return s;
-}
+
+ private:
+  Name name_{"heap"};
+  Segment made_;
+  std::unique_ptr<Segment> opened_;
+};
 
 // ---- the cases ---------------------------------------------------------------------------------
 
@@ -335,13 +343,13 @@ static Cases make_cases() {
   };
   c["boost cross-free processes"] = []() -> Run {
     return [] {
-      Name name("heap");
+      Joint joint;
       const Sample s = two_processes([&](int who, Meet& m) -> u64 {
-        auto segment = joined(name, who, m);
-        Passing it{*segment, *segment->find_or_construct<Ring>("ring")()};
+        Segment& segment = joint.of(who);
+        Passing it{segment, *segment.find_or_construct<Ring>("ring")()};
         return until_over(who, m, [&] { return it.step(who); });
       });
-      Segment segment(bip::open_only, name.text.c_str());
+      Segment& segment = joint.of(0);
       drain(segment, *segment.find<Ring>("ring").first);
       check(segment.check_sanity(), "the segment is damaged");
       return s;
@@ -349,10 +357,9 @@ static Cases make_cases() {
   };
   c["boost two processes"] = []() -> Run {
     return [] {
-      Name name("heap");
+      Joint joint;
       const Sample s = two_processes([&](int who, Meet& m) -> u64 {
-        auto segment = joined(name, who, m);
-        RbTree heap{*segment};
+        RbTree heap{joint.of(who)};
         Live live(scaled(1000), kDifferent);
         live.fill(heap);
         live.replace(heap, scaled(100000));
@@ -364,7 +371,7 @@ static Cases make_cases() {
         live.clear(heap);
         return done;
       });
-      check(Segment(bip::open_only, name.text.c_str()).check_sanity(), "the segment is damaged");
+      check(joint.of(0).check_sanity(), "the segment is damaged");
       return s.of_each();
     };
   };
