@@ -5,7 +5,8 @@
 //! # Glossary
 //! A **page** is 4, 16 or 64 KiB (by the segment's greatest size). A **block** up to half a page is one of many equal
 //! ones in a page of its **size class**; a larger one is a **span** of whole pages. Out of band stand, for each page, a
-//! **descriptor** and a **bitmap** with one bit for each block.
+//! **descriptor** and a **bitmap** with one bit for each block. A thread's **cache** has **magazines** of blocks that are free
+//! for it alone.
 //!
 //! # What is the truth
 //! The first word of each descriptor says what the page is, the bitmap which of its blocks are taken. Nothing else
@@ -22,14 +23,15 @@
 //! | `Body` | distance to the head | `Free` | the claimant, or who frees the block |
 //!
 //! Each step is one compare-and-swap of the word and counts its generation up. A block is allocated by setting its bit
-//! and finding the page's word unchanged, and freed by clearing the bit: two read-modify-writes for the pair.
+//! and finding the page's word unchanged, and freed by clearing the bit: two read-modify-writes for the pair. A thread that
+//! has a cache mostly does neither: it takes the block from a magazine, and puts it there.
 //! `small` shows why the two protocols cannot miss each other.
 //!
 //! # Deaths
 //! | killed while | what is left |
 //! |---|---|
-//! | allocating | at most one bit that nobody knows of |
-//! | freeing | the block live or free; a page on no list, which is found before the heap grows |
+//! | allocating | at most one bit that nobody knows of; or, filling a magazine, those of one bitmap word that were to go into it |
+//! | freeing | the block live or free; a page on no list, which is found before the heap grows; or, emptying a magazine, the blocks of one bitmap word taken and nobody's |
 //! | retiring a page | a page nothing is allocated from, until somebody looks at all pages |
 //! | claiming, freeing or growing a span | the pages in hand are unreachable; a grown span is as it was |
 //! | committing memory | memory that the next step finds committed |
