@@ -43,18 +43,21 @@
 
 mod classes;
 mod grow;
+mod marks;
 mod page;
 mod poison;
 mod raw;
 mod report;
 mod small;
 mod span;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod zero;
 
 pub use report::{BadFree, BadFreeHook, set_bad_free_hook};
-pub use walk::HeapStats;
+pub use stats::{HeapStats, SizeClassStats};
 
 use crate::access::{Allocate, BlockInfo, MAX_ALIGN};
 use crate::error::{AllocError, Corrupt};
@@ -77,6 +80,8 @@ pub(crate) struct Heap {
     abandoned: Mutex<HashMap<u64, u64>>,
     /// Held while committing. Never blocked on.
     growing: Mutex<()>,
+    /// Whether every free is checked as well as can be. A wish of this process: it changes nothing that is stored.
+    checked: bool,
 }
 
 impl Heap {
@@ -128,7 +133,14 @@ impl Heap {
         // Few slots where few pages are to be had.
         let slots = if header.heap_page_shift == 12 { 4 } else { 16 };
         let slots = (0..slots).map(|_| Slot::new(raw.classes.count())).collect();
-        let heap = Heap { raw, commit, slots, abandoned: Mutex::default(), growing: Mutex::default() };
+        let heap = Heap {
+            raw,
+            commit,
+            slots,
+            abandoned: Mutex::default(),
+            growing: Mutex::default(),
+            checked: false,
+        };
         if cfg!(shmem_poison) {
             let (base, data) = (heap.raw.base(), header.data_at);
             poison::poison_here(base, data, heap.raw.page_at(heap.raw.committed()) - data);
@@ -137,6 +149,12 @@ impl Heap {
             });
         }
         Ok(heap)
+    }
+
+    /// The same heap, which checks every free as well as can be, or does not.
+    pub(crate) fn with_checks(mut self, checked: bool) -> Heap {
+        self.checked = checked;
+        self
     }
 
     /// How long the file must be for what the heap has committed; a shorter one was truncated.
@@ -158,8 +176,19 @@ impl Heap {
         Ok(if committed == 0 { header.metadata_bytes() } else { raw.page_at(committed) })
     }
 
+    /// Whether the byte at `offset` stands in a heap page that has memory behind it.
+    pub(crate) fn has_page(&self, offset: u64) -> bool {
+        self.raw.page_of(offset).is_ok()
+    }
+
     fn offset_of(&self, block: NonNull<u8>) -> u64 {
         block.addr().get().wrapping_sub(self.raw.base()) as u64
+    }
+
+    #[cold]
+    fn refuse_raw(&self, block: NonNull<u8>, layout: Layout) {
+        let why = "the block was allocated raw, and is to be freed so";
+        self.bad_free(BadFree { offset: self.offset_of(block), size_bytes: layout.size() as u64, why });
     }
 
     #[cold]
@@ -197,6 +226,9 @@ unsafe impl Allocate for Heap {
 
     #[inline]
     unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
+        if self.checked && self.is_raw(self.offset_of(block)) {
+            return self.refuse_raw(block, layout);
+        }
         match self.raw.classes.of(layout.size(), layout.align()) {
             Some(class) => self.free_small(self.offset_of(block), class, layout),
             None => self.free_span(self.offset_of(block), layout),

@@ -243,7 +243,7 @@ impl Raw {
 
     /// Gives the block at `offset` back.
     #[inline]
-    fn free(&self, offset: u64, class: usize) -> Result<(), &'static str> {
+    pub(super) fn free(&self, offset: u64, class: usize) -> Result<(), &'static str> {
         let (page, at) = self.page_of(offset)?;
         let (word, geometry) = (self.word(page), self.classes.get(class).ok_or("there is no such class")?);
         if !word.is(PageState::Small, class as u64) && !word.is(PageState::Retiring, class as u64) {
