@@ -5,7 +5,8 @@
 //! # Glossary
 //! A **page** is 4, 16 or 64 KiB (by the segment's greatest size). A **block** up to half a page is one of many equal
 //! ones in a page of its **size class**; a larger one is a **span** of whole pages. Out of band stand, for each page, a
-//! **descriptor** and a **bitmap** with one bit for each block.
+//! **descriptor** and a **bitmap** with one bit for each block. A **raw** block was asked for as bytes, and bears a mark (see
+//! `marks`).
 //!
 //! # What is the truth
 //! The first word of each descriptor says what the page is, the bitmap which of its blocks are taken. Nothing else
@@ -33,13 +34,15 @@
 //! | retiring a page | a page nothing is allocated from, until somebody looks at all pages |
 //! | claiming, freeing or growing a span | the pages in hand are unreachable; a grown span is as it was |
 //! | committing memory | memory that the next step finds committed |
+//! | marking a raw block, or freeing one | the block raw, or taken and unreachable |
+//! | overwriting free memory | the block or page in hand is unreachable |
 //!
 //! Unreachable blocks and pages stay accounted as used, until leaks are recovered. No step is ever waited for, but
 //! one: who finds no memory while a claim is under way waits up to a quarter of a second for it, once for each claim that stays.
 //!
 //! # Never
-//! This layer makes no system call ([`Commit`] does), touches no page that is not committed, writes to no block, and
-//! obeys no free of a block that is not live.
+//! This layer makes no system call ([`Commit`] does), touches no page that is not committed, writes to no block but free ones
+//! that are to be overwritten, and obeys no free of a block that is not live.
 
 mod classes;
 mod grow;
