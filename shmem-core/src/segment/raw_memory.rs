@@ -24,7 +24,7 @@ use std::ptr::NonNull;
 /// let layout = Layout::array::<u64>(1000).unwrap();
 ///
 /// let block = segment.allocate_zeroed(layout)?;
-/// let handle = segment.handle_of(block.cast()).expect("it stands in this segment");
+/// let handle = segment.handle_of(block.cast::<u8>().as_ptr()).expect("it stands in this segment");
 /// segment.construct::<ShmMutex<BlockHandle>>("samples", ShmMutex::new(handle))?;
 ///
 /// // In another process, where the segment stands elsewhere:
