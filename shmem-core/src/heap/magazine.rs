@@ -205,7 +205,7 @@ impl Heap {
     /// As [`magazine`](Self::magazine) for a thread that has no cache yet: gives it one once that is worth it.
     #[cold]
     pub(super) fn first_magazine(&self, class: &Class) -> Option<Magazine<'_>> {
-        if class.kept == 0 || !registry::is_due(self.raw.base(), BEFORE_A_CACHE) {
+        if class.kept == 0 || self.checked || !registry::is_due(self.raw.base(), BEFORE_A_CACHE) {
             return None;
         }
         if self.adopt_cache().is_none() {
@@ -275,7 +275,7 @@ impl Heap {
             crash_point!("magazine.flushing");
             let cleared = self.raw.clear(page, class, block / 64, bits);
             for bit in bits_of(bits & !cleared) {
-                let (offset, size_bytes) = self.raw.place(page, class, block / 64 * 64 + bit as u32);
+                let (offset, size_bytes) = self.raw.block_place(page, class, block / 64 * 64 + bit as u32);
                 self.bad_free(BadFree { offset, size_bytes, why: "the block was freed twice" });
             }
         }

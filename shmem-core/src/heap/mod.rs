@@ -6,7 +6,7 @@
 //! A **page** is 4, 16 or 64 KiB (by the segment's greatest size). A **block** up to half a page is one of many equal
 //! ones in a page of its **size class**; a larger one is a **span** of whole pages. Out of band stand, for each page, a
 //! **descriptor** and a **bitmap** with one bit for each block. A thread's **cache** has **magazines** of blocks that are free
-//! for it alone.
+//! for it alone. A **raw** block was asked for as bytes, and bears a mark (see `marks`).
 //!
 //! # What is the truth
 //! The first word of each descriptor says what the page is, the bitmap which of its blocks are taken. Nothing else
@@ -35,30 +35,35 @@
 //! | retiring a page | a page nothing is allocated from, until somebody looks at all pages |
 //! | claiming, freeing or growing a span | the pages in hand are unreachable; a grown span is as it was |
 //! | committing memory | memory that the next step finds committed |
+//! | marking a raw block, or freeing one | the block raw, or taken and unreachable |
+//! | overwriting free memory | the block or page in hand is unreachable |
 //!
 //! Unreachable blocks and pages stay accounted as used, until leaks are recovered. No step is ever waited for, but
 //! one: who finds no memory while a claim is under way waits up to a quarter of a second for it, once for each claim that stays.
 //!
 //! # Never
-//! This layer makes no system call ([`Commit`] does), touches no page that is not committed, writes to no block, and
-//! obeys no free of a block that is not live.
+//! This layer makes no system call ([`Commit`] does), touches no page that is not committed, writes to no block but free ones
+//! that are to be overwritten, and obeys no free of a block that is not live.
 
 mod at_hand;
 mod classes;
 mod grow;
 mod magazine;
+mod marks;
 mod page;
 mod poison;
 mod raw;
 mod report;
 mod small;
 mod span;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod zero;
 
 pub use report::{BadFree, BadFreeHook, set_bad_free_hook};
-pub use walk::HeapStats;
+pub use stats::{HeapStats, SizeClassStats};
 
 use crate::access::{Allocate, BlockInfo, MAX_ALIGN};
 use crate::error::{AllocError, Corrupt};
@@ -88,6 +93,8 @@ pub(crate) struct Heap {
     abandoned: Mutex<HashMap<u64, u64>>,
     /// Held while committing. Never blocked on.
     growing: Mutex<()>,
+    /// Whether every free is checked as well as can be. A wish of this process: it changes nothing that is stored.
+    checked: bool,
 }
 
 impl Heap {
@@ -148,6 +155,7 @@ impl Heap {
             participants: OnceLock::new(),
             abandoned: Mutex::default(),
             growing: Mutex::default(),
+            checked: false,
         };
         if cfg!(shmem_poison) {
             let (base, data) = (heap.raw.base(), header.data_at);
@@ -157,6 +165,16 @@ impl Heap {
             });
         }
         Ok(heap)
+    }
+
+    /// The same heap, which checks every free as well as can be, or does not.
+    pub(crate) fn with_checks(mut self, checked: bool) -> Heap {
+        self.checked = checked;
+        if checked {
+            // Nothing is kept at hand: each free is seen by all.
+            self.quick_base = usize::MAX;
+        }
+        self
     }
 
     /// How long the file must be for what the heap has committed; a shorter one was truncated.
@@ -183,8 +201,19 @@ impl Heap {
         let _ = self.participants.set(Arc::downgrade(participants));
     }
 
+    /// Whether the byte at `offset` stands in a heap page that has memory behind it.
+    pub(crate) fn has_page(&self, offset: u64) -> bool {
+        self.raw.page_of(offset).is_ok()
+    }
+
     fn offset_of(&self, block: NonNull<u8>) -> u64 {
         block.addr().get().wrapping_sub(self.raw.base()) as u64
+    }
+
+    #[cold]
+    fn refuse_raw(&self, offset: u64, layout: Layout) {
+        let why = "the block was allocated raw, and is to be freed so";
+        self.bad_free(BadFree { offset, size_bytes: layout.size() as u64, why });
     }
 
     #[cold]
@@ -255,6 +284,9 @@ impl Heap {
     #[cold]
     #[inline(never)]
     fn deallocate_slow(&self, offset: u64, layout: Layout) {
+        if self.checked && self.is_raw(offset) {
+            return self.refuse_raw(offset, layout);
+        }
         match self.raw.classes.of(layout.size(), layout.align()) {
             Some(class) => self.free_small(offset, class, layout),
             None => self.free_span(offset, layout),

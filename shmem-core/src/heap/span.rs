@@ -230,7 +230,7 @@ impl Raw {
     }
 
     /// Frees the first page of a claim and lists what of its pages is free.
-    fn drop_claim(&self, first: u64, claiming: Word, pages: u64) {
+    pub(super) fn drop_claim(&self, first: u64, claiming: Word, pages: u64) {
         self.change(first, claiming, PageState::Free, 0);
         for page in first..first + pages {
             if self.word(page).state() == Some(PageState::Free) {

@@ -69,15 +69,15 @@ impl Inner {
         formatted.map_err(|e| file.commit_error(e, file.header().data_at + wanted))
     }
 
-    /// Puts a mapped file together.
-    pub(super) fn assemble(file: MappedFile) -> Result<Segment, OpenError> {
+    /// Puts a mapped file together; `checked` as [`SegmentBuilder::checked`].
+    pub(super) fn assemble(file: MappedFile, checked: bool) -> Result<Segment, OpenError> {
         fork::install();
         let damaged = |file: &MappedFile, source| OpenError::Damaged { name: file.name(), source };
         let header = *file.header();
         committed_bytes(&file)?;
         // SAFETY: the file is mapped whole, validated, and as long as what is committed; nothing else is touched.
         let heap = unsafe { Heap::attach(file.base(), header, file.committer()) };
-        let heap = Arc::new(heap.map_err(|e| damaged(&file, e))?);
+        let heap = Arc::new(heap.map_err(|e| damaged(&file, e))?.with_checks(checked));
         let file = Arc::new(file);
         // SAFETY: mapped writable as long as `OfParticipants` keeps the file.
         let participants =
@@ -193,7 +193,7 @@ impl Segment {
     /// # Errors
     /// As [`SegmentBuilder::open`].
     pub fn from_fd(fd: impl AsFd) -> Result<Segment> {
-        Ok(Inner::assemble(MappedFile::open_fd(fd, Want::ReadWrite)?)?)
+        Ok(Inner::assemble(MappedFile::open_fd(fd, Want::ReadWrite)?, false)?)
     }
 
     /// Removes the name of a shared memory segment; whether there was one. Processes that have it open go on
@@ -454,7 +454,7 @@ impl Segment {
         self.inner.heap.stats().committed_bytes
     }
 
-    /// All of these at once.
+    /// All of these at once, with figures for each size class; displays as a table. O(pages).
     pub fn memory(&self) -> HeapStats {
         self.inner.heap.stats()
     }
