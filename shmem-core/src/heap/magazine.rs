@@ -254,8 +254,12 @@ impl Heap {
     #[inline(never)]
     pub(super) fn flush(&self, magazine: Magazine<'_>, class: usize, left: usize) {
         let place = |at: usize| self.raw.locate(magazine.items[at].load(Ordering::Relaxed), class);
-        let mut len = magazine.len().min(magazine.items.len());
-        while len > left {
+        loop {
+            // Anew each time: who is told of a bad free may allocate and free.
+            let mut len = magazine.len().min(magazine.items.len());
+            if len <= left {
+                return;
+            }
             len -= 1;
             let Ok((page, block)) = place(len) else {
                 magazine.set_len(len);

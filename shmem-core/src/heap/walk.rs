@@ -2,7 +2,7 @@
 
 use super::Heap;
 use super::classes::Class;
-use super::page::PageState;
+use super::page::{PageState, Word};
 use super::raw::{Raw, bits_of};
 use crate::access::BlockInfo;
 use crate::error::Corrupt;
@@ -110,7 +110,10 @@ impl Raw {
     pub(super) fn check(&self, strict: bool) -> Vec<Corrupt> {
         let mut findings: Vec<_> = self.check_header().err().into_iter().collect();
         let committed = self.committed();
-        let mut covered = 0;
+        // The head that was met last, its word, and until where its span goes.
+        let (mut head, mut covered) = (None, 0);
+        // Whoever frees a span, or makes it longer, changes its head first: then what its pages say proves nothing.
+        let is_as_seen = |head: Option<(u64, Word)>| head.is_some_and(|(page, seen)| self.word(page) == seen);
         for page in 0..committed {
             if findings.len() >= MAX_FINDINGS {
                 break;
@@ -124,7 +127,7 @@ impl Raw {
                 continue;
             };
             let payload = word.payload();
-            if page < covered && state != PageState::Body {
+            if page < covered && state != PageState::Body && is_as_seen(head) {
                 found("a page inside a span is not part of it");
             }
             match state {
@@ -148,7 +151,7 @@ impl Raw {
                     found("a span has an impossible length")
                 }
                 PageState::Head => {
-                    covered = page + payload;
+                    (head, covered) = (Some((page, word)), page + payload);
                     if strict && self.span_strays(page) {
                         found("a span has blocks of a size class");
                     }
@@ -157,9 +160,9 @@ impl Raw {
                 PageState::Claiming => {}
                 PageState::Body if payload == 0 || payload > page => found("a page of a span has no head"),
                 PageState::Body => {
-                    let head = self.word(page - payload);
-                    let live = head.state() == Some(PageState::Head) && head.payload() > payload;
-                    if page < covered && !live {
+                    let own = self.word(page - payload);
+                    let live = own.state() == Some(PageState::Head) && own.payload() > payload;
+                    if page < covered && !live && is_as_seen(head) {
                         found("a page inside a span belongs to another");
                     } else if strict && !live {
                         found("a page of a span that is gone was left behind");
