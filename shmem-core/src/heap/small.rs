@@ -217,23 +217,26 @@ impl Heap {
         if bits.load(Ordering::Relaxed) & bit == 0 {
             return Err(FREE_ALREADY);
         }
-        let Some(magazine) = self.magazine(geometry) else {
-            poison::poison(self.raw.header.segment_id, offset, geometry.size.into());
-            let cleared = self.raw.clear(page, class, block / 64, bit);
-            return if cleared == bit { Ok(()) } else { Err(FREE_ALREADY) };
-        };
         // CRASH free: before this the block is live and unreachable, after it it is the thread's.
-        let most = self.raw.most_kept;
-        let mut pushed = magazine.push(offset, most);
-        if pushed == Pushed::Full {
-            self.flush(magazine, class, most.min(geometry.kept as usize) / 2);
-            pushed = magazine.push(offset, most);
-        }
-        if pushed != Pushed::Done {
-            return Err(FREE_ALREADY);
+        if let Some(magazine) = self.magazine(geometry) {
+            let most = self.raw.most_kept;
+            let mut pushed = magazine.push(offset, most);
+            if pushed == Pushed::Full {
+                self.flush(magazine, class, most.min(geometry.kept as usize) / 2);
+                pushed = magazine.push(offset, most);
+            }
+            match pushed {
+                Pushed::Done => {
+                    poison::poison(self.raw.header.segment_id, offset, geometry.size.into());
+                    return Ok(());
+                }
+                Pushed::There => return Err(FREE_ALREADY),
+                // Whoever was told of a bad free has filled it again.
+                Pushed::Full => {}
+            }
         }
         poison::poison(self.raw.header.segment_id, offset, geometry.size.into());
-        Ok(())
+        if self.raw.clear(page, class, block / 64, bit) == bit { Ok(()) } else { Err(FREE_ALREADY) }
     }
 }
 
