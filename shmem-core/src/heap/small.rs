@@ -222,7 +222,7 @@ impl Heap {
             let most = self.raw.most_kept;
             let mut pushed = magazine.push(offset, most);
             if pushed == Pushed::Full {
-                self.flush(magazine, class, most.min(geometry.kept as usize) / 2);
+                self.flush(magazine, class, most.min(geometry.kept as usize) / 2, true);
                 pushed = magazine.push(offset, most);
             }
             match pushed {

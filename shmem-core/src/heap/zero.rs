@@ -32,8 +32,8 @@ impl Heap {
         let mut bytes = 0;
         if let Some(participants) = self.participants() {
             self.empty_free_caches(&participants);
+            self.empty_own_cache(&participants);
         }
-        self.empty_own_cache();
         // What is committed from now on is zero.
         for page in 0..self.raw.committed() {
             // Each round fails only if the page has become something else by what somebody did.
