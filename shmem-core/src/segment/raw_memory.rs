@@ -276,7 +276,8 @@ impl Segment {
     /// file compresses well; gives the number of bytes. Blocks are left alone to their usable size, memory that is not committed is
     /// not touched.
     ///
-    /// Others may go on meanwhile: each free block and page is allocated for the moment in which it is overwritten. So an
+    /// What other threads have at hand in their caches is left as it is, until they give it back (this thread's is given back
+    /// first). Others may go on meanwhile: each free block and page is allocated for the moment in which it is overwritten. So an
     /// allocation that needs the very last free block may be refused meanwhile. What is freed meanwhile may not be overwritten.
     /// O(memory committed).
     ///
