@@ -13,7 +13,8 @@ use super::Heap;
 use super::page::{PageState, Word};
 use super::poison;
 use super::raw::{FREE_LIST, Raw, bits_of};
-use std::sync::atomic::Ordering;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What became of an attempt to take a bit.
 enum Taking {
@@ -98,8 +99,7 @@ impl Raw {
             match self.take_bit(page, word, bit) {
                 Taking::Taken => {
                     // CRASH zero-rest: a bit that means nothing: the page is never empty, until leaks are recovered.
-                    // SAFETY: inside a committed page, and no block's; the page stays what it is while a bit is set.
-                    unsafe { self.zero(self.page_at(page) + end, self.page_bytes() - end, bytes) };
+                    self.zero_rest(self.page_at(page) + end, self.page_bytes() - end, bytes);
                     // SYNC retire: sequentially consistent, as every change of a bit.
                     self.bits(page, bit / 64).fetch_and(!(1 << (bit % 64)), Ordering::SeqCst);
                     // Who freed the last block meanwhile found the page not empty.
@@ -126,6 +126,21 @@ impl Raw {
         }
         bits.fetch_and(!mask, Ordering::SeqCst);
         Taking::Changed
+    }
+
+    /// Overwrites what a page has behind its last block, which stays that as long as a bit of the page is set. Somebody else may
+    /// do the same with another bit.
+    fn zero_rest(&self, offset: u64, len: u64, bytes: &mut u64) {
+        // One thread of this process at a time, or the sanitizer would take one's end for another's. Never blocked on.
+        static ONE: Mutex<()> = Mutex::new(());
+        let Ok(_one) = ONE.try_lock() else { return };
+        poison::unpoison(self.header.segment_id, offset, len);
+        for at in (offset..offset + len).step_by(8) {
+            // SAFETY: inside a committed page, and no block's; aligned, since blocks are multiples of 8; an atomic may be shared.
+            unsafe { &*self.at(at).cast::<AtomicU64>() }.store(0, Ordering::Relaxed);
+        }
+        poison::poison(self.header.segment_id, offset, len);
+        *bytes += len;
     }
 
     /// # Safety
