@@ -75,9 +75,18 @@ pub const POINTS: &[&str] = &[
     "rebuild.emptied",
     "rebuild.filled",
     // A thread's free blocks.
+    "magazine.popped",
+    "magazine.pushing",
     "magazine.filling",
     "magazine.flushing",
+    "magazine.committed",
     "magazine.adopted",
+    // Raw blocks, and what is free.
+    "marks.allocated",
+    "marks.cleared",
+    "zero.page",
+    "zero.block",
+    "zero.rest",
     // Constructing.
     "construct.reserved",
     "construct.allocated",

@@ -5,11 +5,12 @@
 //! Every instruction counts here: a pair takes about a hundred of them. So what a size needs stands in one line of a
 //! table, and nothing is called.
 //!
-//! This file needs `unsafe`: it makes references to mapped atomics from offsets.
+//! This file needs `unsafe`: it says whose the cache is that the registry knows.
 
 use super::Heap;
+use super::cache::Cache;
 use super::classes::{Classes, FINE};
-use super::magazine::Cache;
+use super::magazine::{Magazine, Pushed};
 use super::page::PageState;
 use super::poison;
 use crate::mapping::registry;
@@ -90,12 +91,19 @@ impl Quick {
 }
 
 impl Heap {
+    /// This thread's magazine of the class, if it has a cache.
+    #[inline(always)]
+    fn quick_magazine(&self, quick: &Quick) -> Option<Magazine<'_>> {
+        let at = registry::blocks_of(self.quick_base, self.epoch)?;
+        // SAFETY: 1: by `adopt_cache`, for this mapping, which is there. 1: from the table of its page size.
+        Some(unsafe { Cache::of_thread(at).magazine_at(quick.magazine_at, quick.kept) })
+    }
+
     /// A block that this thread has at hand.
     #[inline(always)]
     pub(super) fn take_at_hand(&self, layout: Layout) -> Option<NonNull<[u8]>> {
         let quick = Quick::of(layout)?;
-        let cache = Cache::of_thread(registry::blocks_of(self.quick_base, self.epoch)?);
-        let offset = cache.magazine_at(quick.magazine_at, quick.kept).pop()?;
+        let offset = self.quick_magazine(quick)?.pop()?;
         Some(self.hand_out(offset, quick.size, layout))
     }
 
@@ -104,15 +112,14 @@ impl Heap {
     #[inline(always)]
     pub(super) fn keep_at_hand(&self, offset: u64, layout: Layout) -> bool {
         let Some(quick) = Quick::of(layout) else { return false };
-        let Some(cache) = registry::blocks_of(self.quick_base, self.epoch) else { return false };
+        let Some(magazine) = self.quick_magazine(quick) else { return false };
         let data = offset.wrapping_sub(self.raw.header.data_at);
         let (page, block) = (data >> PAGE_SHIFT, quick.block_at(u32::from(data as u16)));
         let kept = self.raw.is_known_committed(page)
             && self.raw.word(page).0 as u32 == quick.page
             && block < quick.blocks
             && self.raw.bits_of_64k(page, block / 64).load(Ordering::Relaxed) >> (block % 64) & 1 != 0
-            // CRASH free: before this the block is live and unreachable, after it it is the thread's.
-            && Cache::of_thread(cache).magazine_at(quick.magazine_at, quick.kept).push_new(offset, self.raw.most_kept);
+            && magazine.push(offset, self.raw.most_kept) == Pushed::Done;
         if kept {
             poison::poison(self.raw.header.segment_id, offset, quick.size.into());
         }

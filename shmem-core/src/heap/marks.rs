@@ -19,6 +19,7 @@ use super::page::{MAX_PAYLOAD, PageState};
 use super::raw::Raw;
 use super::report::BadFree;
 use crate::access::{Allocate, MAX_ALIGN};
+use crate::crash::crash_point;
 use crate::error::AllocError;
 use std::alloc::Layout;
 use std::ops::Range;
@@ -56,7 +57,9 @@ impl Heap {
         let mut passed_over = Vec::new();
         let outcome = loop {
             // CRASH raw-allocate: the block is taken and has no mark: recovery of leaks finds it.
-            match self.allocate(with_mark(layout)) {
+            let allocated = self.allocate(with_mark(layout));
+            crash_point!("marks.allocated");
+            match allocated {
                 Ok(block) if self.raw.set_mark(self.offset_of(block.cast())) => break Ok(block),
                 Ok(block) => passed_over.push(block.cast()),
                 Err(error) => break Err(error),
@@ -90,6 +93,7 @@ impl Heap {
             return self.bad_free(BadFree { offset, size_bytes: layout.size() as u64, why });
         }
         // CRASH raw-free: the block is taken and has no mark any more: recovery of leaks finds it.
+        crash_point!("marks.cleared");
         // SAFETY: 1 and 2; whoever cleared the mark is the only one that frees it.
         unsafe { self.deallocate(block, with_mark(layout)) }
     }

@@ -46,6 +46,7 @@
 //! that are to be overwritten, and obeys no free of a block that is not live.
 
 mod at_hand;
+mod cache;
 mod classes;
 mod grow;
 mod magazine;
@@ -295,4 +296,4 @@ impl Heap {
 }
 
 #[cfg(test)]
-pub(crate) use {magazine::cache_layout, page::descriptor_layout, page::header_layout};
+pub(crate) use {cache::cache_layout, page::descriptor_layout, page::header_layout};

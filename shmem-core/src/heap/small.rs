@@ -213,11 +213,10 @@ impl Heap {
     fn try_free_small(&self, offset: u64, class: usize) -> Result<(), &'static str> {
         let (page, block) = self.raw.locate(offset, class)?;
         let geometry = self.raw.classes.get(class).ok_or("there is no such class")?;
-        let (bits, bit) = (self.raw.bits(page, block / 64), 1u64 << (block % 64));
-        if bits.load(Ordering::Relaxed) & bit == 0 {
+        if !self.raw.is_taken(page, block) {
             return Err(FREE_ALREADY);
         }
-        // CRASH free: before this the block is live and unreachable, after it it is the thread's.
+        poison::poison(self.raw.header.segment_id, offset, geometry.size.into());
         if let Some(magazine) = self.magazine(geometry) {
             let most = self.raw.most_kept;
             let mut pushed = magazine.push(offset, most);
@@ -226,17 +225,13 @@ impl Heap {
                 pushed = magazine.push(offset, most);
             }
             match pushed {
-                Pushed::Done => {
-                    poison::poison(self.raw.header.segment_id, offset, geometry.size.into());
-                    return Ok(());
-                }
+                Pushed::Done => return Ok(()),
                 Pushed::There => return Err(FREE_ALREADY),
                 // Whoever was told of a bad free has filled it again.
                 Pushed::Full => {}
             }
         }
-        poison::poison(self.raw.header.segment_id, offset, geometry.size.into());
-        if self.raw.clear(page, class, block / 64, bit) == bit { Ok(()) } else { Err(FREE_ALREADY) }
+        self.raw.free(offset, class)
     }
 }
 
@@ -341,6 +336,11 @@ impl Raw {
             return Err("no block begins there");
         }
         Ok((page, block))
+    }
+
+    /// Whether the block's bit is set: it is live, or at hand for some thread.
+    pub(super) fn is_taken(&self, page: u64, block: u32) -> bool {
+        self.bits(page, block / 64).load(Ordering::Acquire) >> (block % 64) & 1 != 0
     }
 
     /// Where a block stands, and its size.

@@ -57,8 +57,7 @@ impl Heap {
             PageState::Small | PageState::Retiring => {
                 let class = raw.classes.get(word.payload() as usize)?;
                 let block = class.block_of(at);
-                let live = block < class.blocks
-                    && raw.bits(page, block / 64).load(Ordering::Acquire) >> (block % 64) & 1 != 0;
+                let live = block < class.blocks && raw.is_taken(page, block);
                 return live.then(|| raw.block(page, class, block));
             }
             PageState::Head => page,

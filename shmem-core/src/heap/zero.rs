@@ -13,6 +13,7 @@ use super::Heap;
 use super::page::{PageState, Word};
 use super::poison;
 use super::raw::{FREE_LIST, Raw, bits_of};
+use crate::crash::crash_point;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -64,6 +65,7 @@ impl Raw {
         // Not a span: whoever finds no memory waits for a claim.
         let Some(claiming) = self.change(page, word, PageState::Claiming, 1) else { return false };
         // CRASH zero-page: the page is lost until leaks are recovered.
+        crash_point!("zero.page");
         self.unlist(FREE_LIST, page, 1);
         // SAFETY: the page is committed, and ours.
         unsafe { self.zero(self.page_at(page), self.page_bytes(), bytes) };
@@ -84,6 +86,7 @@ impl Raw {
                     Taking::Changed => return false,
                 }
                 // CRASH zero-block: the block is unreachable until leaks are recovered.
+                crash_point!("zero.block");
                 let offset = self.page_at(page) + u64::from(block * geometry.size);
                 // SAFETY: a block of a committed page, and ours.
                 unsafe { self.zero(offset, geometry.size.into(), bytes) };
@@ -99,6 +102,7 @@ impl Raw {
             match self.take_bit(page, word, bit) {
                 Taking::Taken => {
                     // CRASH zero-rest: a bit that means nothing: the page is never empty, until leaks are recovered.
+                    crash_point!("zero.rest");
                     self.zero_rest(self.page_at(page) + end, self.page_bytes() - end, bytes);
                     // SYNC retire: sequentially consistent, as every change of a bit.
                     self.bits(page, bit / 64).fetch_and(!(1 << (bit % 64)), Ordering::SeqCst);

@@ -62,8 +62,8 @@ struct Cache {
     blocks_of: Cell<usize>,
     /// That cache (`heap` fills it in).
     blocks: Cell<NonNull<u8>>,
-    /// How often the thread has asked [`is_due`] there; a higher number than asked for, once it was told to come later.
-    asked: Cell<u32>,
+    /// How often the thread has asked [`is_due`] there; less than never, once it was told to come later.
+    asked: Cell<i64>,
 }
 
 thread_local! {
@@ -178,18 +178,17 @@ pub(crate) fn remember_blocks(base: usize, blocks: NonNull<u8>) {
 }
 
 /// Counts how often this thread asks in the mapping at `base`, one after the other; whether that is more than `often`.
-pub(crate) fn is_due(base: usize, often: u32) -> bool {
-    let count = |cache: &Cache| {
-        let asked = cache.asked.get().wrapping_add(1);
-        cache.asked.set(asked);
-        asked > often && asked < u32::MAX / 2
-    };
-    CACHE.with(|cache| (cache.holds(base) || fill(cache, base).is_some()) && count(cache))
+pub(crate) fn is_due(base: usize, often: i64) -> bool {
+    CACHE.with(|cache| {
+        let known = cache.holds(base) || fill(cache, base).is_some();
+        cache.asked.set(cache.asked.get() + 1);
+        known && cache.asked.get() > often
+    })
 }
 
-/// From now on [`is_due`] says no so many times.
-pub(crate) fn put_off(times: u32) {
-    CACHE.with(|cache| cache.asked.set(0u32.wrapping_sub(times)));
+/// From now on [`is_due`] says no so many times more.
+pub(crate) fn put_off(times: i64) {
+    CACHE.with(|cache| cache.asked.set(-times));
 }
 
 /// Forgets what this thread's cache holds.

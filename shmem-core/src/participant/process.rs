@@ -138,11 +138,9 @@ impl Participants {
     }
 
     /// This process is about to give back one of its slots, or to free a dead thread's.
-    pub(super) fn prepare_to_part(&self, slot: &Slot) {
-        if let Some(parting) = self.parting.get()
-            && let Some((index, _)) = self.slots().find(|(_, own)| std::ptr::eq(*own, slot))
-        {
-            parting(index);
+    pub(super) fn prepare_to_part(&self, slot: u32) {
+        if let Some(parting) = self.parting.get() {
+            parting(slot);
         }
     }
 
@@ -421,7 +419,7 @@ impl Participants {
                 if retired {
                     self.cells().free_if_of(slot.life(number));
                 }
-                self.prepare_to_part(slot);
+                self.prepare_to_part(number);
                 slot.give_back();
             }
             crash_point!("detach.emptied");

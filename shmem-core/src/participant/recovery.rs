@@ -197,7 +197,7 @@ impl Participants {
             self.cells().free_if_of(slot.life(index));
             crash_point!("dead.cell");
             // Before it may be retired: then nobody would come to it any more.
-            self.prepare_to_part(slot);
+            self.prepare_to_part(index);
             slot.bury();
             crash_point!("dead.buried");
         }

@@ -98,12 +98,17 @@ impl Slot {
 
     /// The owner word of whoever has the slot, which is the one with this index.
     pub(super) fn owner(&self, index: u32) -> Owner {
-        Owner::new(index, generation(self.word.load(Ordering::Relaxed)))
+        Owner::new(index, self.generation())
+    }
+
+    /// Which life of the slot it is; the next one has another number.
+    pub(super) fn generation(&self) -> u32 {
+        generation(self.word.load(Ordering::Relaxed))
     }
 
     /// This life of the slot, which is the one with this index.
     pub(super) fn life(&self, index: u32) -> Life {
-        Life(u64::from(generation(self.word.load(Ordering::Relaxed))) << 16 | u64::from(index + 1))
+        Life(u64::from(self.generation()) << 16 | u64::from(index + 1))
     }
 
     fn note(&self, lock: *const u8, kind: usize) -> i64 {
@@ -299,16 +304,6 @@ impl SlotHandle {
     pub(super) fn slot(&self) -> &Slot {
         // SAFETY: 1; its fields are atomics.
         unsafe { self.0.as_ref() }
-    }
-
-    /// Where the slot stands.
-    pub(crate) fn place(&self) -> *const u8 {
-        self.0.as_ptr().cast()
-    }
-
-    /// Which life of the slot it is; the next one has another number.
-    pub(crate) fn generation(&self) -> u32 {
-        generation(self.slot().word.load(Ordering::Relaxed))
     }
 
     /// The thread's owner word.

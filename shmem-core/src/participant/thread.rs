@@ -21,6 +21,8 @@ struct Attachment {
     at: *const Participants,
     fork_generation: u64,
     handle: SlotHandle,
+    /// The slot's.
+    index: u32,
     /// Unlinked by this thread, whatever becomes of the slot.
     cell: Option<LinkedCell>,
 }
@@ -43,7 +45,7 @@ impl Drop for Attachments {
             }
             // The mapping lives while `participants` does.
             let slot = attachment.handle.slot();
-            participants.prepare_to_part(slot);
+            participants.prepare_to_part(attachment.index);
             if slot.holds() {
                 // Only the death of the process releases what the thread holds.
                 slot.cell.store(0, Ordering::Release);
@@ -56,12 +58,11 @@ impl Drop for Attachments {
 }
 
 impl Attachments {
-    fn known(&mut self, participants: &Arc<Participants>) -> Option<SlotHandle> {
+    fn known(&mut self, participants: &Arc<Participants>) -> Option<&Attachment> {
         self.0.retain(|a| a.participants.strong_count() > 0);
         let fork_generation = registry::fork_generation();
         let at = Arc::as_ptr(participants);
-        let known = self.0.iter().find(|a| std::ptr::eq(a.at, at) && a.fork_generation == fork_generation)?;
-        Some(known.handle)
+        self.0.iter().find(|a| std::ptr::eq(a.at, at) && a.fork_generation == fork_generation)
     }
 }
 
@@ -85,16 +86,30 @@ pub(crate) fn current_owner<T>(at: *const T) -> Result<SlotHandle, LockError> {
     }
 }
 
-/// The slot that this thread has there already.
-pub(crate) fn known_slot(participants: &Arc<Participants>) -> Option<SlotHandle> {
-    let known = ATTACHMENTS.try_with(|attachments| attachments.try_borrow_mut().ok()?.known(participants));
-    known.ok().flatten()
+/// A slot that this thread keeps until it exits, for upper layers that keep something with it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KeptSlot {
+    pub(crate) index: u32,
+    /// Which life of the slot it is; the next one has another number.
+    pub(crate) generation: u32,
 }
 
-/// As [`current_owner`], but only a slot that the thread keeps until it exits: none if it is about to.
-pub(crate) fn kept_slot(at: *const u8) -> Option<SlotHandle> {
-    let keeps = ATTACHMENTS.try_with(|_| ()).is_ok();
-    if keeps { current_owner(at).ok() } else { None }
+/// The slot that this thread has there already.
+pub(crate) fn known_slot(participants: &Arc<Participants>) -> Option<KeptSlot> {
+    let known = |attachments: &RefCell<Attachments>| {
+        let mut attachments = attachments.try_borrow_mut().ok()?;
+        let known = attachments.known(participants)?;
+        Some(KeptSlot { index: known.index, generation: known.handle.slot().generation() })
+    };
+    ATTACHMENTS.try_with(known).ok().flatten()
+}
+
+/// The slot that this thread keeps in the mapping that contains `at`; takes one if need be. None if it is about to exit.
+pub(crate) fn kept_slot(at: *const u8, participants: &Arc<Participants>) -> Option<KeptSlot> {
+    // Who is about to exit could not keep it.
+    ATTACHMENTS.try_with(|_| ()).ok()?;
+    current_owner(at).ok()?;
+    known_slot(participants)
 }
 
 #[cold]
@@ -103,7 +118,8 @@ fn attach_thread(at: *const u8) -> Result<SlotHandle, LockError> {
     // SAFETY: the caller holds a reference to what stands at `at`, so the mapping and its context live.
     let context: &Context = unsafe { &*context };
     let participants: &Arc<Participants> = context.upper::<Arc<Participants>>().ok_or(LockError::ReadOnly)?;
-    let known = || ATTACHMENTS.try_with(|attachments| attachments.borrow_mut().known(participants));
+    let known =
+        || ATTACHMENTS.try_with(|attachments| attachments.borrow_mut().known(participants).map(|a| a.handle));
     let handle = match known() {
         Ok(Some(known)) => known,
         Ok(None) => {
@@ -165,6 +181,7 @@ pub(super) fn keep(participants: &Arc<Participants>, index: u32, handle: SlotHan
             at: Arc::as_ptr(participants),
             fork_generation: registry::fork_generation(),
             handle,
+            index,
             cell,
         });
     });

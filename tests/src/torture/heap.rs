@@ -8,7 +8,8 @@
 //! - a block that is handed out with a mark is somebody's already,
 //! - a block that has lost its mark was written to by somebody else, or freed and handed out again.
 //!
-//! The audit adds up what is live; what the heap says is in use beyond that was leaked.
+//! Some blocks are raw, and now and then somebody overwrites what is free. The audit counts what is live; what the heap says
+//! is in use beyond that was leaked.
 
 use super::ledger::{DESKS, Desk};
 use super::{Scene, Suite, die};
@@ -25,14 +26,18 @@ pub struct Heap;
 const PLACES: usize = 300;
 const EXCHANGED: usize = 64;
 
-/// The suite's words: the places of each desk, what is to be exchanged, and what was in use when nothing was allocated.
+/// The suite's words: the places of each desk, what is to be exchanged, and what was in use when nothing was allocated:
+/// bytes, then blocks.
 const EXCHANGE: usize = DESKS * PLACES;
 const AT_FIRST: usize = EXCHANGE + EXCHANGED;
-/// What was leaked up to the last audit, in bytes.
-const LEAKED: usize = AT_FIRST + 1;
+/// What was leaked up to the last audit: bytes, then blocks.
+const LEAKED: usize = AT_FIRST + 2;
 
 const BYTES_LEAKED: usize = 0;
 const SELF_KILLED: usize = 1;
+
+/// One time in so many, a worker overwrites what is free.
+const ZEROING: u64 = 100_000;
 
 /// A class each, most of them small; then spans.
 const SIZES: [usize; 24] = [
@@ -45,15 +50,18 @@ const SIZES: [usize; 24] = [
 struct Block {
     offset: u64,
     size: usize,
+    /// Whether it was allocated as bytes.
+    raw: bool,
 }
 
 impl Block {
     fn word(self) -> u64 {
-        (self.size as u64) << 40 | self.offset
+        u64::from(self.raw) << 63 | (self.size as u64) << 40 | self.offset
     }
 
     fn of(word: u64) -> Option<Block> {
-        (word != 0).then_some(Block { offset: word & ((1 << 40) - 1), size: (word >> 40) as usize })
+        let size = (word >> 40 & 0x7F_FFFF) as usize;
+        (word != 0).then_some(Block { offset: word & ((1 << 40) - 1), size, raw: word >> 63 != 0 })
     }
 
     fn layout(self) -> Layout {
@@ -115,13 +123,16 @@ impl<'s> Worker<'s> {
             _ => *self.random.pick(&SIZES[..14]),
         };
         self.desk.doing("allocate", size as u64);
-        let wanted = Block { offset: 0, size };
-        let got = match self.segment.access().allocate(wanted.layout()) {
-            Ok(got) => got,
+        let mut block = Block { offset: 0, size, raw: self.random.below(4) == 0 };
+        let got = match block.raw {
+            true => self.segment.allocate(block.layout()),
+            false => self.segment.access().allocate(block.layout()),
+        };
+        let got = match got {
+            Ok(got) => got.cast::<u8>(),
             Err(e) => return self.scene.corrupt(format!("{size} bytes: {e}")),
         };
-        let base = self.segment.access().context().base().addr();
-        let block = Block { offset: (got.cast::<u8>().addr().get() - base) as u64, size };
+        block.offset = (got.addr().get() - self.segment.access().context().base().addr()) as u64;
         if self.marks(block) == [block.mark(); 2] {
             self.scene.double(format!("{size} bytes at {} were handed out twice", block.offset));
         }
@@ -145,7 +156,12 @@ impl<'s> Worker<'s> {
         for _ in 0..times {
             // SAFETY: allocated with this layout, and named by nobody any more. (A second time it is reported, if it is
             // found out, and else handed out twice: that is what the sabotage is for.)
-            unsafe { self.segment.access().deallocate(at, block.layout()) }
+            unsafe {
+                match block.raw {
+                    true => self.segment.deallocate(at, block.layout()),
+                    false => self.segment.access().deallocate(at, block.layout()),
+                }
+            }
             if times == 2 {
                 (0..100).for_each(|_| self.allocate_and_free());
             }
@@ -173,8 +189,12 @@ impl<'s> Worker<'s> {
         }
     }
 
-    /// One operation at a random place.
-    pub(super) fn step(&mut self) {
+    /// One operation at a random place; one time in `zeroing`, what is free is overwritten.
+    pub(super) fn step(&mut self, zeroing: u64) {
+        if self.random.below(zeroing) == 0 {
+            self.desk.doing("overwrite what is free", 0);
+            self.segment.zero_free_memory();
+        }
         // Now many are live, now few.
         let among = if self.random.below(2000) < 1000 { PLACES as u64 } else { 40 };
         let i = self.random.below(among) as usize;
@@ -203,7 +223,16 @@ impl<'s> Worker<'s> {
 pub(super) fn prepare(scene: &Scene) {
     let segment = open(scene);
     drop(segment.construct::<ShmMutex<u64>>("lock", ShmMutex::new(0)).unwrap());
-    scene.ledger().suite()[AT_FIRST].store(segment.used(), SeqCst);
+    for (i, number) in in_use(&segment).into_iter().enumerate() {
+        scene.ledger().suite()[AT_FIRST + i].store(number, SeqCst);
+    }
+}
+
+/// Bytes and blocks in use; a page that somebody has claimed is a block.
+fn in_use(segment: &Segment) -> [u64; 2] {
+    let memory = segment.memory();
+    let small: u64 = memory.classes.iter().map(|class| class.live).sum();
+    [memory.used_bytes, small + memory.spans + memory.claimed_pages]
 }
 
 pub(super) fn audit(scene: &Scene, thread: usize, desk: Desk) {
@@ -219,13 +248,12 @@ pub(super) fn audit(scene: &Scene, thread: usize, desk: Desk) {
     let (mut live, mut bytes) = (BTreeMap::new(), 0);
     for block in words[..AT_FIRST].iter().filter_map(|word| Block::of(word.load(SeqCst))) {
         worker.look_at(block);
+        let at = worker.end(block, false).cast::<u8>();
+        if segment.usable_size(NonNull::new(at).expect("no block stands at 0")).is_some() != block.raw {
+            scene.corrupt(format!("the block at {} is raw, or is not: {}", block.offset, block.raw));
+        }
         // What the heap took for it.
-        // SAFETY: live, and this size is usable; it does not grow.
-        let usable = unsafe {
-            let at = NonNull::new(worker.end(block, false).cast()).expect("no block stands at 0");
-            segment.access().grow_in_place(at, block.layout(), block.size)
-        };
-        bytes += usable.unwrap_or(block.size) as u64;
+        bytes += segment.access().block_at(at).map_or(0, |found| found.size_bytes);
         if live.insert(block.offset, block.size as u64).is_some() {
             scene.double(format!("the block at {} is in two places", block.offset));
         }
@@ -235,14 +263,19 @@ pub(super) fn audit(scene: &Scene, thread: usize, desk: Desk) {
             scene.double(format!("the blocks at {offset} and {next} overlap"));
         }
     }
-    let (used, at_first) = (segment.used(), words[AT_FIRST].load(SeqCst));
-    match used.checked_sub(bytes + at_first) {
-        None => scene.double(format!("{used} bytes are in use; {bytes} in live blocks, {at_first} at first")),
-        Some(leaked) => {
-            let before = words[LEAKED].swap(leaked, SeqCst);
-            scene.count(BYTES_LEAKED, leaked.saturating_sub(before));
-        }
+    let named = [bytes, live.len() as u64];
+    let mut leaked = [0; 2];
+    for (i, (used, named)) in in_use(segment).into_iter().zip(named).enumerate() {
+        let at_first = words[AT_FIRST + i].load(SeqCst);
+        let Some(now) = used.checked_sub(named + at_first) else {
+            let what = ["bytes", "blocks"][i];
+            scene.double(format!("{used} {what} are in use; {named} are named, {at_first} at first"));
+            return;
+        };
+        leaked[i] = now.saturating_sub(words[LEAKED + i].swap(now, SeqCst));
     }
+    scene.count(BYTES_LEAKED, leaked[0]);
+    scene.leaked(leaked[1]);
 }
 
 impl Suite for Heap {
@@ -271,21 +304,13 @@ impl Suite for Heap {
         scene.threads(threads, |thread, desk| {
             let mut worker = Worker::new(scene, thread, desk);
             while scene.goes_on() {
-                worker.step();
+                worker.step(ZEROING);
             }
         });
     }
 
     fn recover(&self, scene: &Scene) {
-        scene.threads(1, |_, desk| {
-            while scene.goes_on() {
-                desk.doing("recover", 0);
-                let segment = open(scene);
-                segment.recover();
-                desk.doing("check", 0);
-                scene.check(&segment, "while others work");
-            }
-        });
+        scene.recover_on_and_on(|| open(scene));
     }
 
     fn audit(&self, scene: &Scene) {

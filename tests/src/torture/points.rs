@@ -86,6 +86,8 @@ const WORKLOADS: &[Workload] = &[
     Workload { points: "detach.", act: Act::Crowd, after: &[], fresh: false },
     Workload { points: "slot.given-back", act: Act::Crowd, after: &[], fresh: false },
     Workload { points: "magazine.", act: Act::Blocks, after: &[], fresh: false },
+    Workload { points: "marks.", act: Act::Blocks, after: &[], fresh: false },
+    Workload { points: "zero.", act: Act::Blocks, after: &[], fresh: false },
     names("unlink.anonymous", &[], &[Op::Anonymous, Op::LetGo]),
     names("migrate.", &[], &[Op::Migrate, Op::FindOrConstruct]),
     fresh("grow."),
@@ -238,7 +240,7 @@ impl Suite for Points {
             }
             Act::Blocks => {
                 let mut worker = heap::Worker::new(scene, thread, desk);
-                (0..STEPS).for_each(|_| worker.step());
+                (0..STEPS).for_each(|_| worker.step(STEPS / 4));
             }
             Act::Segments | Act::Temporary | Act::Old => {
                 let mut worker = creation::Worker::new(scene, thread, desk);

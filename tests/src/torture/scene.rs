@@ -143,6 +143,20 @@ impl Scene {
         }
     }
 
+    /// What most suites have one process do: recover and check, in a fresh mapping each time, while others work.
+    pub fn recover_on_and_on(&self, open: impl Fn() -> shmem_core::Segment + Sync) {
+        self.threads(1, |_, desk| {
+            while self.goes_on() {
+                desk.doing("open", 0);
+                let segment = open();
+                desk.doing("recover", 0);
+                segment.recover();
+                desk.doing("check", 0);
+                self.check(&segment, "while others work");
+            }
+        });
+    }
+
     /// Notes everything that [`Segment::check`](shmem_core::Segment::check) finds.
     pub fn check(&self, segment: &shmem_core::Segment, when: &str) {
         for found in segment.check() {

@@ -91,16 +91,7 @@ impl Suite for Directory {
     }
 
     fn recover(&self, scene: &Scene) {
-        scene.threads(1, |_, desk| {
-            while scene.goes_on() {
-                desk.doing("open", 0);
-                let segment = open(scene);
-                desk.doing("recover", 0);
-                segment.recover();
-                desk.doing("check", 0);
-                scene.check(&segment, "while others work");
-            }
-        });
+        scene.recover_on_and_on(|| open(scene));
     }
 
     fn audit(&self, scene: &Scene) {
