@@ -57,8 +57,21 @@ pub unsafe trait Allocate: Send + Sync {
     /// As for `deallocate`; on `Some`, the layout to free it with has a size up to the new usable size.
     unsafe fn grow_in_place(&self, block: NonNull<u8>, layout: Layout, new_size: usize) -> Option<usize>;
 
+    /// Gives back what a block has beyond `new_size` bytes, if it can where it stands; gives the new usable size.
+    ///
+    /// # Safety
+    /// As for `deallocate`; nothing beyond `new_size` bytes is used any more, by anybody. On `Some`, the layout to free it
+    /// with has a size from `new_size` up to the new usable size.
+    unsafe fn shrink_in_place(&self, _: NonNull<u8>, _: Layout, _new_size: usize) -> Option<usize> {
+        None
+    }
+
     /// The live block that contains the byte at `offset`, if there is one.
     fn block_at(&self, offset: u64) -> Option<BlockInfo>;
+
+    /// The bytes of this live block may be read even when it was freed long ago: their memory is never given back to the
+    /// system.
+    fn keep(&self, _: NonNull<u8>) {}
 }
 
 /// One mapping of a segment in this process.
@@ -402,6 +415,27 @@ impl<'a> Access<'a> {
         }
         // SAFETY: 1.
         unsafe { self.context.allocator.grow_in_place(block, layout, new_size) }
+    }
+
+    /// Gives back what a block has beyond `new_size` bytes, if it can where it stands; gives the new usable size, which its
+    /// layout must not exceed from now on. Only large blocks become smaller, by whole pages. Under an undo log it never
+    /// does: the old size could not be restored.
+    ///
+    /// # Safety
+    /// 1. As 1 of [`deallocate`](Self::deallocate).
+    /// 2. Nothing stored says that there is room beyond `new_size` bytes, and nobody uses any.
+    #[inline]
+    pub unsafe fn shrink_in_place(
+        &self,
+        block: NonNull<u8>,
+        layout: Layout,
+        new_size: usize,
+    ) -> Option<usize> {
+        if layout.size() == 0 || new_size == 0 || self.log.is_some() {
+            return None;
+        }
+        // SAFETY: 1 and 2.
+        unsafe { self.context.allocator.shrink_in_place(block, layout, new_size) }
     }
 
     /// The live block at `at`'s address, by the heap's own tables.

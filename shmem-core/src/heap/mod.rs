@@ -43,16 +43,20 @@
 
 mod classes;
 mod grow;
+mod intent;
 mod page;
 mod poison;
 mod raw;
 mod report;
+mod resize;
 mod small;
 mod span;
 #[cfg(test)]
 mod tests;
+mod trim;
 mod walk;
 
+pub(crate) use intent::Threads;
 pub use report::{BadFree, BadFreeHook, set_bad_free_hook};
 pub use walk::HeapStats;
 
@@ -66,12 +70,14 @@ use std::alloc::Layout;
 use std::collections::HashMap;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// The heap of one segment, through one mapping of this process.
 pub(crate) struct Heap {
     raw: Raw,
     commit: Arc<dyn Commit>,
+    /// None in a mapping that nobody writes to.
+    threads: OnceLock<Box<dyn Threads>>,
     slots: Box<[Slot]>,
     /// Claims this process has waited for in vain: page and word. Never blocked on.
     abandoned: Mutex<HashMap<u64, u64>>,
@@ -128,7 +134,8 @@ impl Heap {
         // Few slots where few pages are to be had.
         let slots = if header.heap_page_shift == 12 { 4 } else { 16 };
         let slots = (0..slots).map(|_| Slot::new(raw.classes.count())).collect();
-        let heap = Heap { raw, commit, slots, abandoned: Mutex::default(), growing: Mutex::default() };
+        let (abandoned, growing) = Default::default();
+        let heap = Heap { raw, commit, threads: OnceLock::new(), slots, abandoned, growing };
         if cfg!(shmem_poison) {
             let (base, data) = (heap.raw.base(), header.data_at);
             poison::poison_here(base, data, heap.raw.page_at(heap.raw.committed()) - data);
@@ -217,8 +224,19 @@ unsafe impl Allocate for Heap {
         }
     }
 
+    unsafe fn shrink_in_place(&self, block: NonNull<u8>, layout: Layout, new_size: usize) -> Option<usize> {
+        match self.raw.classes.of(layout.size(), layout.align()) {
+            Some(_) => None,
+            None => self.shrink_span(self.offset_of(block), layout, new_size),
+        }
+    }
+
     fn block_at(&self, offset: u64) -> Option<BlockInfo> {
         self.find_block(offset)
+    }
+
+    fn keep(&self, block: NonNull<u8>) {
+        self.keep_page(self.offset_of(block));
     }
 }
 

@@ -1,3 +1,4 @@
+use super::intent::Claimant;
 use super::page::{PageState, Word};
 use super::raw::FREE_LIST;
 use super::*;
@@ -23,6 +24,13 @@ struct File {
 const FULL: AllocError = AllocError::NoSpace { wanted_bytes: 7 };
 
 impl Commit for File {
+    fn decommit(&self, offset: u64, len: u64) -> Result<bool, AllocError> {
+        assert!(offset.is_multiple_of(OS_PAGE) && len.is_multiple_of(OS_PAGE) && len > 0);
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&self.fd, flags, offset, len).unwrap();
+        Ok(true)
+    }
+
     fn commit(&self, offset: u64, len: u64) -> Result<(), AllocError> {
         assert!(offset.is_multiple_of(OS_PAGE) && len.is_multiple_of(OS_PAGE) && len > 0);
         self.calls.fetch_add(1, Ordering::SeqCst);
@@ -609,10 +617,10 @@ fn a_claim_left_behind_is_waited_for_once() {
     let segment = Segment::new(64 << 10, 64 << 10, true);
     let heap = segment.attach();
     // As a process killed while claiming four pages leaves them: page 3 claimed, one body claimed.
-    let head = heap.raw.change(3, Word(0), PageState::Claiming, 4).unwrap();
+    let head = heap.raw.change(3, Word(0), PageState::Claiming, Claimant::Unknown(4).payload()).unwrap();
     heap.raw.change(4, Word(0), PageState::Body, 1).unwrap();
     heap.raw.unlist(FREE_LIST, 3, 4);
-    assert_eq!(head.payload(), 4);
+    assert_eq!(heap.raw.claim_len(3, head), 4);
     assert_eq!(heap.check(), []);
     assert_ne!(heap.raw.check(true), []);
     // 14 pages are left: 3 before, 2 of the claim that were never reached, 9 behind.

@@ -19,7 +19,7 @@ pub struct HeapStats {
     pub used_bytes: u64,
     /// The rest of the capacity.
     pub free_bytes: u64,
-    /// How much of the capacity has memory behind it.
+    /// How much of the capacity has memory behind it: what was [given back](crate::Segment::trim) has not.
     pub committed_bytes: u64,
     /// How many frees were refused because they named no live block, since the segment was created.
     pub bad_frees: u64,
@@ -32,11 +32,15 @@ impl Heap {
     /// How memory is used. O(pages).
     pub(crate) fn stats(&self) -> HeapStats {
         let raw = &self.raw;
-        let mut used = 0;
+        let (mut used, mut punched) = (0, 0);
         for page in 0..raw.committed() {
             let word = raw.word(page);
             used += match word.state() {
                 Some(PageState::Free) => 0,
+                Some(PageState::Punched) => {
+                    punched += u64::from(word.payload() == 0);
+                    0
+                }
                 Some(PageState::Small | PageState::Retiring) => {
                     match raw.classes.get(word.payload() as usize) {
                         Some(class) => u64::from(raw.taken(page, class) * class.size),
@@ -51,7 +55,7 @@ impl Heap {
             capacity_bytes: capacity,
             used_bytes: used,
             free_bytes: capacity.saturating_sub(used),
-            committed_bytes: raw.committed() * raw.page_bytes(),
+            committed_bytes: (raw.committed() - punched) * raw.page_bytes(),
             bad_frees: raw.head().bad_frees.load(Ordering::Relaxed),
         }
     }
@@ -99,7 +103,7 @@ impl Heap {
             }
             PageState::Head => page,
             PageState::Body => page.checked_sub(word.payload())?,
-            PageState::Free | PageState::Claiming => return None,
+            PageState::Free | PageState::Claiming | PageState::Punching | PageState::Punched => return None,
         };
         let word = raw.word(head);
         let len = word.payload();
@@ -114,7 +118,7 @@ impl Heap {
         for page in 0..raw.committed() {
             let word = raw.word(page);
             match word.state() {
-                Some(PageState::Free) => run += 1,
+                Some(PageState::Free | PageState::Punched) => run += 1,
                 state => {
                     run = 0;
                     if state == Some(PageState::Small)
@@ -184,7 +188,9 @@ impl Raw {
                 continue;
             };
             let payload = word.payload();
-            if page < covered && state != PageState::Body {
+            // Growing and shrinking claim a page of the span for a moment.
+            let resizing = state == PageState::Claiming && !strict;
+            if page < covered && state != PageState::Body && !resizing {
                 found("a page inside a span is not part of it");
             }
             match state {
@@ -202,12 +208,20 @@ impl Raw {
                         }
                     }
                 },
-                PageState::Head | PageState::Claiming if payload == 0 || page + payload > committed => {
+                PageState::Head if payload == 0 || page + payload > committed => {
                     found("a span has an impossible length")
                 }
                 PageState::Head => covered = page + payload,
-                PageState::Claiming if strict => found("a claim was left behind"),
-                PageState::Claiming => {}
+                PageState::Claiming | PageState::Punching if !self.is_claimant(payload) => {
+                    found("a page is claimed by nobody there could be")
+                }
+                PageState::Claiming | PageState::Punching if strict => found("a claim was left behind"),
+                PageState::Claiming | PageState::Punching => {}
+                PageState::Punched if payload > 1 => found("a punched page has another payload"),
+                PageState::Punched if strict && !self.is_empty(page) => {
+                    found("a punched page has live blocks")
+                }
+                PageState::Punched => {}
                 PageState::Body if payload == 0 || payload > page => found("a page of a span has no head"),
                 PageState::Body => {
                     let head = self.word(page - payload);

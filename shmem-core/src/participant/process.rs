@@ -3,7 +3,7 @@
 //! This file needs `unsafe`: it reaches records in mapped memory.
 
 use super::cell::{Cells, CellsMapping};
-use super::recovery::{LockKind, Step};
+use super::recovery::{LockKind, Settle, Step};
 use super::slot::Slot;
 use super::{MAX_PROCESSES, evidence, thread};
 use crate::crash::crash_point;
@@ -90,6 +90,7 @@ pub(crate) struct Participants {
     cells: ArcSwapOption<CellsMapping>,
     lock_kinds: OnceLock<&'static [LockKind]>,
     steps: OnceLock<Vec<Step>>,
+    settle: OnceLock<Settle>,
 }
 
 // SAFETY: the mapped records it points to are atomics.
@@ -118,6 +119,7 @@ impl Participants {
             cells: ArcSwapOption::empty(),
             lock_kinds: OnceLock::new(),
             steps: OnceLock::new(),
+            settle: OnceLock::new(),
         }
     }
 
@@ -126,6 +128,17 @@ impl Participants {
     pub(crate) fn set_steps(&self, lock_kinds: &'static [LockKind], steps: Vec<Step>) {
         let _ = self.lock_kinds.set(lock_kinds);
         let _ = self.steps.set(steps);
+    }
+
+    /// Registers, once, what the heap does about the intent in a dead thread's slot.
+    pub(crate) fn set_settle(&self, settle: Settle) {
+        let _ = self.settle.set(settle);
+    }
+
+    pub(super) fn settle(&self, slot: u32) {
+        if let Some(settle) = self.settle.get() {
+            settle(slot);
+        }
     }
 
     pub(super) fn lock_kinds(&self) -> &'static [LockKind] {
@@ -163,6 +176,12 @@ impl Participants {
         let at = self.header.slots_at + u64::from(index) * SLOT_SIZE;
         // SAFETY: in bounds of the table, which `new` was promised.
         Some(unsafe { &*self.base.add(at as usize).cast().as_ptr() })
+    }
+
+    /// The index of a slot of this mapping.
+    pub(super) fn index_of(&self, slot: &Slot) -> Option<u32> {
+        let at = self.offset_of(slot).checked_sub(self.header.slots_at)?;
+        u32::try_from(at / SLOT_SIZE).ok().filter(|index| *index < self.header.slots)
     }
 
     /// All slots, with their indices.

@@ -115,6 +115,18 @@ fn attach_thread(at: *const u8) -> Result<SlotHandle, LockError> {
     Ok(handle)
 }
 
+/// The index of the slot that this thread has in the mapping, if it has one already.
+pub(crate) fn own_slot(participants: &Participants) -> Option<u32> {
+    let fork_generation = registry::fork_generation();
+    let known = |attachments: &RefCell<Attachments>| {
+        let attachments = attachments.try_borrow().ok()?;
+        let ours = |a: &&Attachment| std::ptr::eq(a.at, participants) && a.fork_generation == fork_generation;
+        Some(attachments.0.iter().find(ours)?.handle)
+    };
+    let handle = ATTACHMENTS.try_with(known).ok().flatten()?;
+    participants.index_of(handle.slot())
+}
+
 /// In the child of a fork: what the forking thread had is its parent's. The kernel must not look at its cell here, whose
 /// address may become something else's.
 pub(crate) fn begin_child() {

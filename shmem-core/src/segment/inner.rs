@@ -10,18 +10,18 @@ use crate::access::{Access, Context, SegmentId};
 #[cfg(doc)]
 use crate::error::NameError;
 use crate::error::{Corrupt, OpenError, Result};
-use crate::heap::{Heap, HeapStats};
+use crate::heap::{Heap, HeapStats, Threads};
 use crate::layout::{Init, ShmSafe, StoredType};
 use crate::mapping::registry::{self, Registration};
 use crate::mapping::{CreateSpec, HeldByte, LockedByte, MappedFile, Place, Want, remove};
-use crate::participant::{Participants, SegmentFile};
+use crate::participant::{Participants, SegmentFile, current_owner, own_slot};
 use crate::primitive::Ordering;
 use crate::sync::LOCK_KINDS;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// A mapped file, which this keeps mapped, as the participants see it.
 struct OfParticipants(Arc<MappedFile>);
@@ -41,6 +41,20 @@ impl SegmentFile for OfParticipants {
     }
     fn map(&self, offset: u64, len: usize) -> io::Result<NonNull<u8>> {
         self.0.storage().map(offset, len)
+    }
+}
+
+/// The threads of this process, as the heap sees them.
+struct OfHeap(Weak<Participants>);
+
+impl Threads for OfHeap {
+    fn own_slot(&self) -> Option<u32> {
+        own_slot(&*self.0.upgrade()?)
+    }
+    fn settle_dead(&self) {
+        if let Some(participants) = self.0.upgrade() {
+            participants.settle_dead();
+        }
     }
 }
 
@@ -83,6 +97,13 @@ impl Inner {
         let participants =
             unsafe { Participants::new(file.base(), header, Box::new(OfParticipants(file.clone()))) };
         let participants = Arc::new(participants);
+        heap.set_threads(Box::new(OfHeap(Arc::downgrade(&participants))));
+        let settler = Arc::downgrade(&heap);
+        participants.set_settle(Box::new(move |slot| {
+            if let Some(heap) = settler.upgrade() {
+                heap.settle(slot);
+            }
+        }));
         let id = SegmentId(header.segment_id);
         // SAFETY: mapped while `file` lives, which `participants` keeps; page-aligned; the heap serves it.
         let context = unsafe {
@@ -463,6 +484,23 @@ impl Segment {
             }
             .into()),
         }
+    }
+
+    /// Gives the memory of all free pages back to the operating system; how many bytes. Any process may, while others work;
+    /// the capacity stays, and memory is asked for again when it is needed. 0 where the file system has no holes (tmpfs,
+    /// ext4, XFS and Btrfs do). A few system calls for each run of free pages.
+    ///
+    /// # Errors
+    /// [`AllocError::Os`](crate::AllocError::Os) if the system fails; [`LockError`](crate::LockError) if this thread gets
+    /// no slot.
+    ///
+    /// # Crash safety
+    /// If this process dies inside, pages it had in hand count as given back; recovery puts them in order.
+    #[doc(alias = "shrink_to_fit")]
+    pub fn trim(&self) -> Result<u64> {
+        // The thread gets a slot, so that its death would leave nothing undone.
+        current_owner(self.inner.file.base().as_ptr())?;
+        Ok(self.inner.heap.trim()?)
     }
 
     /// Writes the segment's pages to its file; returns when they are there. For shared memory, nothing to do.
