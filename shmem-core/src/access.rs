@@ -58,11 +58,18 @@ pub unsafe trait Allocate: Send + Sync {
     unsafe fn grow_in_place(&self, block: NonNull<u8>, layout: Layout, new_size: usize) -> Option<usize>;
 
     /// Gives back what a block has beyond `new_size` bytes, if it can where it stands; gives the new usable size.
+    /// `publish` is called with that before anything is given back, or not at all.
     ///
     /// # Safety
-    /// As for `deallocate`; nothing beyond `new_size` bytes is used any more, by anybody. On `Some`, the layout to free it
-    /// with has a size from `new_size` up to the new usable size.
-    unsafe fn shrink_in_place(&self, _: NonNull<u8>, _: Layout, _new_size: usize) -> Option<usize> {
+    /// As for `deallocate`; when `publish` has returned, nobody uses anything beyond its argument. On `Some`, the layout to
+    /// free the block with has a size from `new_size` up to the new usable size.
+    unsafe fn shrink_in_place(
+        &self,
+        _block: NonNull<u8>,
+        _layout: Layout,
+        _new_size: usize,
+        _publish: &mut dyn FnMut(usize),
+    ) -> Option<usize> {
         None
     }
 
@@ -72,6 +79,12 @@ pub unsafe trait Allocate: Send + Sync {
     /// The bytes of this live block may be read even when it was freed long ago: their memory is never given back to the
     /// system.
     fn keep(&self, _: NonNull<u8>) {}
+
+    /// Copies bytes that may not be live any more; whether it could. It does not touch their memory, which may have been
+    /// given back to the system. One system call.
+    fn peek(&self, _offset: u64, _into: &mut [u8]) -> bool {
+        false
+    }
 }
 
 /// One mapping of a segment in this process.
@@ -418,24 +431,26 @@ impl<'a> Access<'a> {
     }
 
     /// Gives back what a block has beyond `new_size` bytes, if it can where it stands; gives the new usable size, which its
-    /// layout must not exceed from now on. Only large blocks become smaller, by whole pages. Under an undo log it never
-    /// does: the old size could not be restored.
+    /// layout must not exceed from now on. `publish` is called with that before anything is given back, or not at all: it
+    /// is to store it, so that a death at no time leaves a block that is shorter than what is stored. Only large blocks
+    /// become smaller, by whole pages. Under an undo log it never does: the old size could not be restored.
     ///
     /// # Safety
     /// 1. As 1 of [`deallocate`](Self::deallocate).
-    /// 2. Nothing stored says that there is room beyond `new_size` bytes, and nobody uses any.
+    /// 2. When `publish` has returned, nothing stored says that there is room beyond its argument, and nobody uses any.
     #[inline]
     pub unsafe fn shrink_in_place(
         &self,
         block: NonNull<u8>,
         layout: Layout,
         new_size: usize,
+        mut publish: impl FnMut(usize),
     ) -> Option<usize> {
         if layout.size() == 0 || new_size == 0 || self.log.is_some() {
             return None;
         }
         // SAFETY: 1 and 2.
-        unsafe { self.context.allocator.shrink_in_place(block, layout, new_size) }
+        unsafe { self.context.allocator.shrink_in_place(block, layout, new_size, &mut publish) }
     }
 
     /// The live block at `at`'s address, by the heap's own tables.

@@ -200,7 +200,7 @@ pub(crate) fn reached(index: usize) {
 }
 
 #[cfg(test)]
-pub(crate) use staged::arm_thread;
+pub(crate) use staged::{arm_thread, arm_thread_anywhere, disarm_thread};
 
 /// One thread's own armed point.
 #[cfg(test)]
@@ -220,10 +220,23 @@ mod staged {
         ARMED.set(Some((index, nth.max(1), Box::new(act))));
     }
 
+    /// Any point.
+    const ANYWHERE: usize = usize::MAX;
+
+    /// Has this thread do something when it comes to the `nth` point from now, whichever that is.
+    pub(crate) fn arm_thread_anywhere(nth: u64, act: impl FnOnce() + 'static) {
+        ARMED.set(Some((ANYWHERE, nth.max(1), Box::new(act))));
+    }
+
+    /// Forgets what this thread was armed for; whether it was.
+    pub(crate) fn disarm_thread() -> bool {
+        ARMED.take().is_some()
+    }
+
     pub(super) fn reached(index: usize) {
         // Not while the thread is exiting.
         let Some((at, left, act)) = ARMED.try_with(Cell::take).ok().flatten() else { return };
-        match (at == index, left) {
+        match (at == index || at == ANYWHERE, left) {
             (true, 1) => act(),
             (here, left) => ARMED.set(Some((at, left - u64::from(here), act))),
         }

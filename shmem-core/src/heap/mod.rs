@@ -14,12 +14,14 @@
 //!
 //! | state | payload | next, by | who may make the step |
 //! |---|---|---|---|
-//! | `Free` | 0 | `Small` (first block of a class) · `Head` (span of one page) · `Claiming` (first page of a longer one) · `Body` (its others) | anyone |
+//! | `Free` | 0 | `Small` (first block of a class) · `Head` (span of one page) · `Claiming` (first page of a longer one) · `Punching` (first page of a run to be given back) · `Body` (their others) | anyone |
 //! | `Small` | class | `Retiring` (seems empty) | anyone |
 //! | `Retiring` | class | `Free` (is empty) · `Small` (is not) | who began; anyone back to `Small` |
-//! | `Claiming` | pages | `Head` (all are claimed) · `Body` (appended to a span) · `Free` (given up, or freed) | the claimant |
-//! | `Head` | pages | `Claiming` (freed) · `Head` (longer) | who frees or grows the block |
-//! | `Body` | distance to the head | `Free` | the claimant, or who frees the block |
+//! | `Claiming` | claimant | `Head` (all are claimed) · `Body` (appended to a span) · `Free` (given up, or freed) | the claimant; if he died, recovery |
+//! | `Head` | pages | `Claiming` (freed) · `Head` (longer or shorter) | who frees or resizes the block |
+//! | `Body` | distance to the head | `Free` · `Claiming` (first one that is cut off a span) · `Punched` | the claimant, or who has the block; recovery |
+//! | `Punching` | claimant | `Punched` (given back) · `Free` (committed again) | the claimant; recovery to `Punched` |
+//! | `Punched` | 1 if there may be memory | `Punching` (to be committed, or punched again) · `Body` (of such a run) | anyone |
 //!
 //! Each step is one compare-and-swap of the word and counts its generation up. A block is allocated by setting its bit
 //! and finding the page's word unchanged, and freed by clearing the bit: two read-modify-writes for the pair.
@@ -31,15 +33,17 @@
 //! | allocating | at most one bit that nobody knows of |
 //! | freeing | the block live or free; a page on no list, which is found before the heap grows |
 //! | retiring a page | a page nothing is allocated from, until somebody looks at all pages |
-//! | claiming, freeing or growing a span | the pages in hand are unreachable; a grown span is as it was |
+//! | claiming, freeing or resizing a span | an intent, by which recovery frees the pages in hand, or completes what was decided; a block that was allocated and not handed out is unreachable |
+//! | giving memory back, or asking for it again | an intent, by which recovery makes the pages in hand `Punched` |
 //! | committing memory | memory that the next step finds committed |
 //!
-//! Unreachable blocks and pages stay accounted as used, until leaks are recovered. No step is ever waited for, but
-//! one: who finds no memory while a claim is under way waits up to a quarter of a second for it, once for each claim that stays.
+//! (A thread that has no slot has no intent: the pages it had in hand stay claimed.) Unreachable blocks stay accounted as used,
+//! until leaks are recovered. No step is ever waited for, but one: who finds no memory while a claim is under way has the
+//! dead settled, and waits up to a quarter of a second for the living, once for each claim that stays.
 //!
 //! # Never
-//! This layer makes no system call ([`Commit`] does), touches no page that is not committed, writes to no block, and
-//! obeys no free of a block that is not live.
+//! This layer makes no system call ([`Commit`] does), touches no page that is not committed, not even to read it, writes to no
+//! block, and obeys no free of a block that is not live.
 
 mod classes;
 mod grow;
@@ -224,10 +228,16 @@ unsafe impl Allocate for Heap {
         }
     }
 
-    unsafe fn shrink_in_place(&self, block: NonNull<u8>, layout: Layout, new_size: usize) -> Option<usize> {
+    unsafe fn shrink_in_place(
+        &self,
+        block: NonNull<u8>,
+        layout: Layout,
+        new_size: usize,
+        publish: &mut dyn FnMut(usize),
+    ) -> Option<usize> {
         match self.raw.classes.of(layout.size(), layout.align()) {
             Some(_) => None,
-            None => self.shrink_span(self.offset_of(block), layout, new_size),
+            None => self.shrink_span(self.offset_of(block), layout, new_size, publish),
         }
     }
 
@@ -237,6 +247,10 @@ unsafe impl Allocate for Heap {
 
     fn keep(&self, block: NonNull<u8>) {
         self.keep_page(self.offset_of(block));
+    }
+
+    fn peek(&self, offset: u64, into: &mut [u8]) -> bool {
+        self.commit.read(offset, into)
     }
 }
 

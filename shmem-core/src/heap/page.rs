@@ -14,8 +14,8 @@ pub(super) struct HeapHeader {
     /// [`LAYOUT`] once the heap is formatted.
     pub(super) layout: AtomicU32,
     _zero: u32,
-    /// How many heap pages, from the first, have memory behind them, and their descriptors and bitmaps too.
-    /// Only ever raised.
+    /// How many heap pages, from the first, got memory behind them, and their descriptors and bitmaps too.
+    /// Only ever raised: pages whose memory was given back are `Punched`.
     pub(super) committed: AtomicU64,
     /// How many frees were refused because the block was not live.
     pub(super) bad_frees: AtomicU64,

@@ -44,8 +44,14 @@ impl Heap {
     }
 
     /// Gives the whole pages of the span at `offset` back that a block of `new_size` bytes does not need; gives its
-    /// length. Not if a block of that size would be none of whole pages.
-    pub(super) fn shrink_span(&self, offset: u64, layout: Layout, new_size: usize) -> Option<usize> {
+    /// length, and `publish` it before. Not if a block of that size would be none of whole pages.
+    pub(super) fn shrink_span(
+        &self,
+        offset: u64,
+        layout: Layout,
+        new_size: usize,
+        publish: &mut dyn FnMut(usize),
+    ) -> Option<usize> {
         if self.raw.classes.of(new_size, layout.align()).is_some() {
             return None;
         }
@@ -55,12 +61,14 @@ impl Heap {
             return None;
         }
         let usable = poison::handed_out(new_size, (keep * self.raw.page_bytes()) as usize);
-        let (end, behind) = (offset + len * self.raw.page_bytes(), offset + usable as u64);
+        publish(usable);
         if cfg!(shmem_poison) {
+            let (end, behind) = (offset + len * self.raw.page_bytes(), offset + usable as u64);
             poison::poison(self.raw.header.segment_id, behind, end - behind);
         }
-        if keep < len && !self.raw.cut_run(self.own_slot(), first, head, keep) {
-            return None;
+        if keep < len {
+            // Should the tables be damaged, the block stays longer than it needs to be.
+            self.raw.cut_run(self.own_slot(), first, head, keep);
         }
         Some(usable)
     }
@@ -68,7 +76,7 @@ impl Heap {
 
 impl Raw {
     /// Appends pages to the span at `first`, if those behind it are free.
-    fn extend_run(&self, slot: Option<u32>, first: u64, head: Word, wanted: u64) -> bool {
+    pub(super) fn extend_run(&self, slot: Option<u32>, first: u64, head: Word, wanted: u64) -> bool {
         let len = head.payload();
         let next = first + len;
         self.intending(slot, Intent { doing: Doing::Resize, first, len: wanted }, |by| {

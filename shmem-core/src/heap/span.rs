@@ -208,7 +208,8 @@ impl Raw {
         let end = bodies.end;
         let refused = bodies.find(|at| {
             let word = self.word(head + at);
-            let claimed = wanted(head + at, word) && self.change(head + at, word, PageState::Body, *at).is_some();
+            let claimed =
+                wanted(head + at, word) && self.change(head + at, word, PageState::Body, *at).is_some();
             crash_point!("span.body");
             !claimed
         });

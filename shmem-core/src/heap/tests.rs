@@ -19,16 +19,33 @@ struct File {
     /// The longest file allowed.
     limit: AtomicU64,
     calls: AtomicU64,
+    /// Whether it can have holes: [`HOLES`], [`NO_HOLES`] or [`BAD_HOLES`].
+    holes: AtomicU32,
 }
+
+const HOLES: u32 = 0;
+/// The file system knows no holes.
+const NO_HOLES: u32 = 1;
+/// The system fails.
+const BAD_HOLES: u32 = 2;
 
 const FULL: AllocError = AllocError::NoSpace { wanted_bytes: 7 };
 
 impl Commit for File {
     fn decommit(&self, offset: u64, len: u64) -> Result<bool, AllocError> {
         assert!(offset.is_multiple_of(OS_PAGE) && len.is_multiple_of(OS_PAGE) && len > 0);
+        match self.holes.load(Ordering::SeqCst) {
+            NO_HOLES => return Ok(false),
+            BAD_HOLES => return Err(AllocError::Os { errno: 5 }),
+            _ => {}
+        }
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         rustix::fs::fallocate(&self.fd, flags, offset, len).unwrap();
         Ok(true)
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> bool {
+        rustix::io::pread(&self.fd, &mut *into, offset) == Ok(into.len())
     }
 
     fn commit(&self, offset: u64, len: u64) -> Result<(), AllocError> {
@@ -108,6 +125,7 @@ impl Segment {
             calls_left: AtomicU64::new(u64::MAX),
             limit: AtomicU64::new(u64::MAX),
             calls: AtomicU64::new(0),
+            holes: AtomicU32::new(HOLES),
         };
         let segment = Segment { file: Arc::new(file), header };
         let mapping = Mapping::new(&segment.file.fd, header.end as usize);
@@ -180,6 +198,21 @@ impl Process {
         self.verify(live);
         // SAFETY: live; the layout it was asked with.
         unsafe { self.deallocate(self.pointer(live), live.layout) };
+    }
+
+    /// Makes a block shorter, if the heap does that.
+    fn shrink(&self, live: &mut Live, size: usize) -> bool {
+        let mut published = None;
+        let publish: &mut dyn FnMut(usize) = &mut |usable| published = Some(usable);
+        // SAFETY: live; it is used as far as the new size from now on.
+        let usable = unsafe { self.shrink_in_place(self.pointer(live), live.layout, size, publish) };
+        assert_eq!(usable, published);
+        let Some(usable) = usable else { return false };
+        assert!(usable >= size && usable <= live.usable);
+        live.usable = usable;
+        live.layout = layout(size, live.layout.align());
+        live.block = self.block_at(live.offset).unwrap().size_bytes;
+        true
     }
 
     fn assert_whole(&self) {
@@ -382,6 +415,8 @@ enum Op {
     Allocate(usize, u32),
     Free(usize),
     Grow(usize, usize),
+    Shrink(usize, usize),
+    Trim,
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
@@ -389,7 +424,9 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
         5 => (size.clone(), prop_oneof![8 => 0..4u32, 1 => 4..13u32]).prop_map(|(s, a)| Op::Allocate(s, a)),
         4 => any::<usize>().prop_map(Op::Free),
-        1 => (any::<usize>(), size).prop_map(|(i, s)| Op::Grow(i, s)),
+        1 => (any::<usize>(), size.clone()).prop_map(|(i, s)| Op::Grow(i, s)),
+        1 => (any::<usize>(), size).prop_map(|(i, s)| Op::Shrink(i, s)),
+        1 => Just(Op::Trim),
     ];
     proptest::collection::vec(op, 1..400)
 }
@@ -435,6 +472,15 @@ proptest! {
                         }
                     }
                 }
+                Op::Shrink(i, size) if !model.is_empty() => {
+                    let at = *model.keys().nth(i % model.len()).unwrap();
+                    let live = model.get_mut(&at).unwrap();
+                    heap.verify(live);
+                    if size <= live.usable {
+                        heap.shrink(live, size);
+                    }
+                }
+                Op::Trim => assert!(heap.trim().is_ok()),
                 _ => {}
             }
         }
@@ -517,7 +563,8 @@ fn role_of_another_process() {
     let (path, seed) = role.split_once(' ').unwrap();
     let fd = rustix::fs::open(path, rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty()).unwrap();
     let limit = AtomicU64::new(u64::MAX);
-    let file = File { fd, calls_left: AtomicU64::new(u64::MAX), limit, calls: AtomicU64::new(0) };
+    let (calls, holes) = (AtomicU64::new(0), AtomicU32::new(HOLES));
+    let file = File { fd, calls_left: AtomicU64::new(u64::MAX), limit, calls, holes };
     let mut id = [0u8; 16];
     id[0] = seed.as_bytes()[0];
     let segment = Segment { file: Arc::new(file), header: FixedHeader::new(1 << 20, id, 1) };
@@ -927,6 +974,8 @@ fn threads_of_one_slot_do_not_lose_pages() {
     });
     heap.assert_unused();
 }
+
+mod large;
 
 /// What AddressSanitizer sees; the first half runs in a child that it is to stop.
 #[cfg(shmem_poison)]

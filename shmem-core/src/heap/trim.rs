@@ -116,8 +116,8 @@ impl Heap {
             }
             let len = page + 1 - start;
             if len >= pages && punched.is_some_and(|at| at + pages > page) {
-                // A little more than is needed, if that is punched too.
-                let step = (STEP >> raw.header.heap_page_shift).max(1);
+                // A little more than is needed, if that is punched too, and would not be lost with this thread.
+                let step = if self.own_slot().is_some() { STEP >> raw.header.heap_page_shift } else { 0 };
                 let is_punched = |page: &u64| raw.word(*page).state() == Some(PageState::Punched);
                 let more = (page + 1..committed.min(page + step)).take_while(is_punched).count() as u64;
                 let first = page + 1 - pages;

@@ -140,6 +140,12 @@ impl Heap {
     pub(crate) fn check(&self) -> Vec<Corrupt> {
         self.raw.check(false)
     }
+
+    /// As [`check`](Self::check), and what a death may leave, too.
+    #[cfg(test)]
+    pub(crate) fn check_strictly(&self) -> Vec<Corrupt> {
+        self.raw.check(true)
+    }
 }
 
 impl Raw {

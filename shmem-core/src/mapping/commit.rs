@@ -19,4 +19,7 @@ pub(crate) trait Commit: Send + Sync {
     /// # Errors
     /// [`AllocError::Os`]; a part of the memory may be gone.
     fn decommit(&self, offset: u64, len: u64) -> Result<bool, AllocError>;
+
+    /// Copies bytes without touching the memory behind them: where there is none, they are zeros. Whether it could.
+    fn read(&self, offset: u64, into: &mut [u8]) -> bool;
 }

@@ -188,6 +188,10 @@ impl Commit for Storage {
         })
     }
 
+    fn read(&self, offset: u64, into: &mut [u8]) -> bool {
+        file::read_at(&self.fd, into, offset) == Ok(into.len())
+    }
+
     fn decommit(&self, offset: u64, len: u64) -> Result<bool, AllocError> {
         debug_assert!(offset.is_multiple_of(4096) && len.is_multiple_of(4096));
         match file::punch(&self.fd, offset, len) {
