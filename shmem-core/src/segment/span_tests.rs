@@ -11,7 +11,7 @@ const PAGE: usize = 4096;
 
 /// A segment of 62 heap pages and a few.
 fn small() -> Segment {
-    let s = Segment::anonymous().size(256 << 10).create().unwrap();
+    let s = Segment::anonymous().size(256 << 10).max_size(256 << 10).create().unwrap();
     attach(&s);
     s
 }

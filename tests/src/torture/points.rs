@@ -34,6 +34,8 @@ enum Act {
     Names(&'static [Op]),
     /// The same by several mappings of the segment, which come and go.
     Crowd,
+    /// Names now and then, and mostly large blocks; first, it recovers.
+    Pages,
     /// Creates, opens and removes segments.
     Segments,
     /// Likewise, where files must have names.
@@ -52,6 +54,10 @@ const fn fresh(points: &'static str) -> Workload {
 
 const fn segments(points: &'static str, act: Act, after: &'static [&'static str]) -> Workload {
     Workload { points, act, after, fresh: false }
+}
+
+const fn pages(points: &'static str, after: &'static [&'static str]) -> Workload {
+    Workload { points, act: Act::Pages, after, fresh: false }
 }
 
 /// Deaths with the directory locked.
@@ -77,6 +83,13 @@ const WORKLOADS: &[Workload] = &[
     names("recover.", &["construct.live", "unlink.unlocked", "pin.counted"], &[]),
     names("rollback.", &["construct.reserved", "construct.named", "construct.built"], &[]),
     names("orphan.", &["unlink.unlocked", "pin.uncounted", "unlink.anonymous"], &[Op::Destroy, Op::Look]),
+    pages("intent.", &[]),
+    pages("span.dropped", &["span.claimed", "span.body"]),
+    pages("span.", &[]),
+    pages("resize.", &[]),
+    pages("punch.", &[]),
+    pages("recommit.", &[]),
+    pages("dead.settled", &["span.claimed", "span.unbody", "resize.cut", "resize.shorter", "punch.punched"]),
     names("dead.struck-out", &["raw.noted", "raw.released"], &[]),
     names("dead.", LOCKED, &[]),
     Workload { points: "pin.set", act: Act::Crowd, after: &[], fresh: false },
@@ -178,7 +191,7 @@ fn arm(act: Act, die_at: &str, nth: u64) {
     match act {
         Act::Temporary => shmem_core::__crash::lack_unnamed_files(false),
         Act::Old => shmem_core::__crash::lack_unnamed_files(true),
-        Act::Names(_) | Act::Crowd | Act::Segments => {}
+        Act::Names(_) | Act::Crowd | Act::Pages | Act::Segments => {}
     }
     assert!(die_at.is_empty() || shmem_core::__crash::arm(die_at, nth), "there is no point {die_at}");
 }
@@ -212,7 +225,7 @@ impl Suite for Points {
     }
 
     fn prepare(&self, scene: &Scene) {
-        if let Act::Names(_) | Act::Crowd = stage(scene) {
+        if let Act::Names(_) | Act::Crowd | Act::Pages = stage(scene) {
             directory::prepare(scene);
         }
     }
@@ -231,6 +244,14 @@ impl Suite for Points {
                     (0..100).for_each(|_| crowd.iter_mut().for_each(|worker| worker.step(&[])));
                 }
             }
+            Act::Pages => {
+                let mut worker = directory::Worker::new(scene, thread, desk);
+                worker.recover();
+                for _ in 0..STEPS / 10 {
+                    worker.step(&[]);
+                    (0..5).for_each(|_| worker.work_on_pages());
+                }
+            }
             Act::Segments | Act::Temporary | Act::Old => {
                 let mut worker = creation::Worker::new(scene, thread, desk);
                 (0..STEPS).for_each(|_| worker.step());
@@ -242,7 +263,7 @@ impl Suite for Points {
 
     fn audit(&self, scene: &Scene) {
         scene.threads(1, |thread, desk| match stage(scene) {
-            Act::Names(_) | Act::Crowd => directory::audit(scene, thread, desk, scene.is_last()),
+            Act::Names(_) | Act::Crowd | Act::Pages => directory::audit(scene, thread, desk, scene.is_last()),
             Act::Segments | Act::Temporary | Act::Old => {
                 creation::audit(scene, thread, desk, scene.is_last());
             }
