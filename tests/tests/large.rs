@@ -80,7 +80,8 @@ fn worker() {
             }
             4 | 5 if wanted > size => {
                 // SAFETY: likewise.
-                if unsafe { access.grow_in_place(block, layout(size), wanted) }.is_some() {
+                let grown = unsafe { access.grow_in_place(block, layout(size), wanted) };
+                if grown.is_some() {
                     stamp(block, size, wanted, mark);
                     mine[i + 1].store(wanted as u64, SeqCst);
                 }

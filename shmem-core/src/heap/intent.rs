@@ -11,6 +11,8 @@
 //! | `Run` | the first is `Punching` | they become `Punched`, perhaps with memory behind them |
 //! | `Resize` | one inside the live span is `Claiming` | it becomes `Body`: growing is completed, or shrinking undone |
 //! | `Resize` | one behind the live span is `Claiming` | it and its bodies become `Free`: growing is undone, or shrinking completed |
+//! | `Join` | the first is `Claiming`, the span behind it has its head | what was changed of the span's bodies is undone, and the others become `Free` |
+//! | `Join` | the first is `Claiming`, the span has none | it becomes the `Head` of all |
 //! | any | none | the operation had not begun, or was through |
 //!
 //! A thread without a slot (it never locked anything here) works without an intent: its death costs the pages in hand.
@@ -38,6 +40,8 @@ pub(super) enum Doing {
     Run = 1,
     /// Makes a span longer or shorter where it stands; the pages are those of the longer one.
     Resize = 2,
+    /// Puts pages before a span; the pages are all it will have.
+    Join = 3,
 }
 
 /// An intent: bits 0–3 what, bits 4–31 the first page, bits 32–59 how many pages.
@@ -58,6 +62,7 @@ impl Intent {
         let doing = match word & 0xF {
             1 => Doing::Run,
             2 => Doing::Resize,
+            3 => Doing::Join,
             _ => return None,
         };
         Some(Intent { doing, first: (word >> 4) & MAX_PAYLOAD, len: (word >> 32) & MAX_PAYLOAD })
@@ -179,6 +184,17 @@ impl Raw {
                     self.drop_claim(first + at, word, first, at + 1..len);
                 }
             }
+            Doing::Join => {
+                let word = self.word(first);
+                if !word.is(PageState::Claiming, ours) {
+                    return;
+                }
+                // Until the old head is a body it ends where the new span is to end, and no other page does.
+                match (1..len).find(|at| self.word(first + at).is(PageState::Head, len - at)) {
+                    Some(before) => self.part(first, word, before, len),
+                    None => drop(self.change(first, word, PageState::Head, len)),
+                }
+            }
         }
     }
 
@@ -228,7 +244,7 @@ mod tests {
 
     #[test]
     fn words() {
-        for doing in [Doing::Run, Doing::Resize] {
+        for doing in [Doing::Run, Doing::Resize, Doing::Join] {
             for (first, len) in [(0, 1), (MAX_PAYLOAD, MAX_PAYLOAD), (77, 3)] {
                 let intent = Intent { doing, first, len };
                 assert_eq!(Intent::decode(intent.encode()), Some(intent));

@@ -4,6 +4,10 @@
 //! `Claiming` meanwhile: growing claims it first, and then the bodies behind it; shrinking has them there. The store
 //! of the new length in the span's first page decides. Behind it, growing makes the claimed page a body; shrinking frees
 //! the bodies from the last on, and then the claimed page.
+//!
+//! Pages before a span are claimed as a run of their own. Then the span's bodies, from the last on, become bodies of the
+//! run's first page, and at last its old head, which decides; then the run's first page becomes the head. What the block
+//! held stays where it was: to move it, and what names it, is the owner's affair.
 
 use super::Heap;
 use super::intent::{Doing, Intent};
@@ -74,7 +78,102 @@ impl Heap {
     }
 }
 
+/// Where a span begins now, and how many bytes it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Expanded {
+    pub(super) offset: u64,
+    pub(super) usable: usize,
+}
+
+impl Heap {
+    /// Puts free pages before the span at `offset`, so many that it has `preferred` bytes or, if there are not enough, as
+    /// many as there are, but at least `minimum`. The bytes it held stand at the same place, now behind the new ones.
+    ///
+    /// # Errors
+    /// The largest size that could be had. Nothing has changed.
+    ///
+    /// # Crash safety
+    /// A death leaves the span as it was, or as it is to be: then it begins before what is known of it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "what moves its contents is to come"))]
+    pub(super) fn expand_backward(
+        &self,
+        offset: u64,
+        minimum: usize,
+        preferred: usize,
+    ) -> Result<Expanded, usize> {
+        let raw = &self.raw;
+        let (first, head) = raw.span_at(offset).map_err(|_| 0usize)?;
+        let bytes = |pages: u64| (pages * raw.page_bytes()) as usize;
+        let (len, wanted) = (head.payload(), self.pages_for(preferred.max(minimum)).min(MAX_PAYLOAD));
+        let to_be_had =
+            |page: &u64| matches!(raw.word(*page).state(), Some(PageState::Free | PageState::Punched));
+        let there = (0..first).rev().take_while(to_be_had).count() as u64;
+        let more = there.min(wanted.saturating_sub(len));
+        if len + more < self.pages_for(minimum) {
+            return Err(bytes(len + there));
+        }
+        let start = first - more;
+        if more > 0
+            && (self.recommit(start..first).is_err() || !raw.join_run(self.own_slot(), start, first, head))
+        {
+            return Err(bytes(len));
+        }
+        let usable = bytes(len + more);
+        poison::unpoison(raw.header.segment_id, raw.page_at(start), usable as u64);
+        Ok(Expanded { offset: raw.page_at(start), usable })
+    }
+}
+
 impl Raw {
+    /// Makes the free pages from `start` on and the span at `first` behind them one span.
+    fn join_run(&self, slot: Option<u32>, start: u64, first: u64, head: Word) -> bool {
+        let (before, all) = (first - start, first - start + head.payload());
+        self.intending(slot, Intent { doing: Doing::Join, first: start, len: all }, |by| {
+            let word = self.word(start);
+            if word.state() != Some(PageState::Free) {
+                return false;
+            }
+            let Some(claiming) = self.change(start, word, PageState::Claiming, by.payload()) else {
+                return false;
+            };
+            // CRASH join: the span is as it was, and the intent says what before it is to be freed again.
+            crash_point!("join.claimed");
+            self.unlist(FREE_LIST, start, before);
+            if !self.claim_bodies(start, 1..before) {
+                self.drop_claim(start, claiming, start, 0..0);
+                self.relist(start, before);
+                return false;
+            }
+            for at in (before + 1..all).rev() {
+                let body = self.word(start + at);
+                if body.is(PageState::Body, at - before) {
+                    self.change(start + at, body, PageState::Body, at);
+                }
+                // CRASH joining: bodies of the span, from the last on, lead to the claimed page.
+                crash_point!("join.body");
+            }
+            if self.change(first, head, PageState::Body, before).is_none() {
+                self.part(start, claiming, before, all);
+                return false;
+            }
+            // CRASH joined: the span has no head, but for the claimed page.
+            crash_point!("join.joined");
+            self.change(start, claiming, PageState::Head, all).is_some()
+        })
+    }
+
+    /// Undoes [`join_run`](Self::join_run), before the span's old head has changed: it is the page `start + before`.
+    pub(super) fn part(&self, start: u64, claiming: Word, before: u64, all: u64) {
+        for at in before + 1..all {
+            let body = self.word(start + at);
+            if body.is(PageState::Body, at) {
+                self.change(start + at, body, PageState::Body, at - before);
+                crash_point!("join.parted");
+            }
+        }
+        self.drop_claim(start, claiming, start, 1..before);
+    }
+
     /// Appends pages to the span at `first`, if those behind it are free.
     pub(super) fn extend_run(&self, slot: Option<u32>, first: u64, head: Word, wanted: u64) -> bool {
         let len = head.payload();

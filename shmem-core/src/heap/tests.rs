@@ -416,6 +416,7 @@ enum Op {
     Free(usize),
     Grow(usize, usize),
     Shrink(usize, usize),
+    Before(usize, usize),
     Trim,
 }
 
@@ -426,6 +427,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         4 => any::<usize>().prop_map(Op::Free),
         1 => (any::<usize>(), size.clone()).prop_map(|(i, s)| Op::Grow(i, s)),
         1 => (any::<usize>(), size).prop_map(|(i, s)| Op::Shrink(i, s)),
+        1 => (any::<usize>(), 5000..200_000usize).prop_map(|(i, s)| Op::Before(i, s)),
         1 => Just(Op::Trim),
     ];
     proptest::collection::vec(op, 1..400)
@@ -478,6 +480,22 @@ proptest! {
                     heap.verify(live);
                     if size <= live.usable {
                         heap.shrink(live, size);
+                    }
+                }
+                Op::Before(i, size) if !model.is_empty() => {
+                    let at = *model.keys().nth(i % model.len()).unwrap();
+                    let mut live = model[&at];
+                    let is_span = heap.raw.classes.of(live.layout.size(), live.layout.align()).is_none();
+                    if is_span && let Ok(expanded) = heap.expand_backward(at, size, 2 * size) {
+                        prop_assert!(expanded.usable >= size && expanded.offset <= at);
+                        heap.verify(&live);
+                        model.remove(&at);
+                        (live.offset, live.usable) = (expanded.offset, expanded.usable);
+                        live.layout = layout(live.usable, live.layout.align());
+                        live.block = heap.block_at(live.offset).unwrap().size_bytes;
+                        // SAFETY: ours, with the pages before it.
+                        unsafe { heap.pointer(&live).write_bytes(live.tag, live.usable) };
+                        prop_assert!(model.insert(live.offset, live).is_none());
                     }
                 }
                 Op::Trim => assert!(heap.trim().is_ok()),

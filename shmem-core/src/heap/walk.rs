@@ -232,7 +232,9 @@ impl Raw {
                 PageState::Body => {
                     let head = self.word(page - payload);
                     let live = head.state() == Some(PageState::Head) && head.payload() > payload;
-                    if page < covered && !live {
+                    // Joining pages before a span changes its bodies first.
+                    let joining = head.state() == Some(PageState::Claiming) && !strict;
+                    if page < covered && !live && !joining {
                         found("a page inside a span belongs to another");
                     } else if strict && !live {
                         found("a page of a span that is gone was left behind");
