@@ -2,9 +2,9 @@
 // which `compare` asks for one run at a time, so that ours and theirs alternate.
 //
 // Protocol, one line each way:
-//   run SUBJECT CASE   ->  "NS OPS", or "error TEXT"
+//   run SUBJECT CASE   ->  "NS OPS" (of a share: its part and its whole), or "error TEXT"
 //   version            ->  one line
-// End of input ends the program. The first run of a case sets its data up, untimed.
+// End of input ends the program. The first run of a case sets its data up, untimed; another case takes it down.
 // Argument: --quick shrinks every workload for a smoke run.
 #pragma once
 #include <algorithm>
@@ -89,9 +89,12 @@ inline void check(bool ok, const char* what) {
 
 // ---- measuring ---------------------------------------------------------------------------------
 
+// What one run took; of a share, the part and the whole.
 struct Sample {
   u64 ns;
   u64 ops;
+  // Of two parties' work, the time of one's operation instead of one operation of both.
+  Sample of_each() const { return {ns * 2, ops}; }
 };
 
 template <class F> Sample timed(u64 ops, F&& f) {
@@ -137,43 +140,116 @@ template <class T> class Shared {
   T* p_;
 };
 
+// How long one party waits for the other before it gives up.
+constexpr u64 kPatienceNs = 30000000000ull;
+
 struct Meet {
   alignas(64) std::atomic<int> ready{0};
   alignas(64) std::atomic<int> stop{0};
+  alignas(64) std::atomic<int> failed{0};
   alignas(64) u64 begin[2];
   alignas(64) u64 end[2];
   alignas(64) u64 ops[2];
 
   void start(int who) {
     ready.fetch_add(1);
-    while (ready.load() < 2) cpu_relax();
+    const u64 t0 = now_ns();
+    for (u64 spins = 1; ready.load() < 2; ++spins) {
+      check(!failed.load(), "the other party failed");
+      if (spins % 4096 == 0) check(now_ns() - t0 < kPatienceNs, "the other party did not come");
+      cpu_relax();
+    }
     begin[who] = now_ns();
   }
+
+  // The end of what is timed, if that is before the end of the party's work.
+  void over(int who) { end[who] = now_ns(); }
+
+  // body(who, *this) as one party; a failure ends the other one too.
+  template <class Body> void side(int who, Body& body) {
+    try {
+      pin(who);
+      ops[who] = body(who, *this);
+      if (!end[who]) over(who);
+    } catch (...) {
+      failed.store(1);
+      stop.store(1);
+      throw;
+    }
+  }
+
+  // From the later start to the later end, with the operations of both.
+  Sample sample() const {
+    return {std::max(end[0], end[1]) - std::max(begin[0], begin[1]), ops[0] + ops[1]};
+  }
 };
+
+// Runs `work` in a forked child that dies with this process; gives what waits for it.
+template <class Work> std::function<void()> in_fork(Work work) {
+  const pid_t child = fork();
+  if (child < 0) fail("fork");
+  if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    try {
+      work();
+    } catch (const std::exception& e) {
+      std::fprintf(stderr, "second process: %s\n", e.what());
+      _exit(1);
+    } catch (...) {
+      _exit(1);
+    }
+    _exit(0);
+  }
+  return [child] {
+    int status = 0;
+    waitpid(child, &status, 0);
+    check(status == 0, "the second process failed");
+  };
+}
+
+// Runs `work` in a forked child: it leaves nothing in this process's memory.
+template <class Work> Sample in_child(Work work) {
+  Shared<Sample> sample;
+  in_fork([&] { *sample = work(); })();
+  return *sample;
+}
 
 // body(side, meet) runs in this process on the first CPU and in a forked child on the second. It prepares,
 // calls meet.start(), works, and returns the number of operations it made. The time is from the later start to
 // the later end, the operations are of both sides.
 template <class Body> Sample two_processes(Body body) {
   Shared<Meet> m;
-  auto side = [&](int who) {
-    pin(who);
-    m->ops[who] = body(who, *m);
-    m->end[who] = now_ns();
-  };
-  const pid_t child = fork();
-  if (child < 0) fail("fork");
-  if (child == 0) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    side(1);
-    _exit(0);
+  const auto wait = in_fork([&] { m->side(1, body); });
+  std::exception_ptr failed;
+  try {
+    m->side(0, body);
+  } catch (...) {
+    failed = std::current_exception();
   }
-  side(0);
-  int status = 0;
-  waitpid(child, &status, 0);
   pin(0);
-  check(status == 0, "the second process failed");
-  return {std::max(m->end[0], m->end[1]) - std::max(m->begin[0], m->begin[1]), m->ops[0] + m->ops[1]};
+  wait();
+  if (failed) std::rethrow_exception(failed);
+  return m->sample();
+}
+
+// The same with two threads of this process.
+template <class Body> Sample two_threads(Body body) {
+  Meet m{};
+  std::exception_ptr failed[2];
+  auto side = [&](int who) {
+    try {
+      m.side(who, body);
+    } catch (...) {
+      failed[who] = std::current_exception();
+    }
+  };
+  std::thread other(side, 1);
+  side(0);
+  other.join();
+  pin(0);
+  for (const auto& f : failed)
+    if (f) std::rethrow_exception(f);
+  return m.sample();
 }
 
 // ---- the protocol ----------------------------------------------------------------------------------
@@ -186,13 +262,19 @@ inline int serve(int argc, char** argv, const std::function<Cases()>& make_cases
   for (int i = 1; i < argc; ++i) g_quick |= std::strcmp(argv[i], "--quick") == 0;
   pin(0);
   const Cases cases = make_cases();
+  // The contestants of one case at a time: the next one needs the memory.
   std::map<std::string, Run> live;
+  std::string current;
   for (std::string line; std::getline(std::cin, line);) {
     try {
       if (line == "version") {
         std::printf("Boost %d.%d.%d, g++ %s\n", BOOST_VERSION / 100000, BOOST_VERSION / 100 % 1000, BOOST_VERSION % 100, __VERSION__);
       } else if (line.rfind("run ", 0) == 0) {
-        const std::string key = line.substr(4);
+        const std::string key = line.substr(4), running = key.substr(key.find(' ') + 1);
+        if (current != running) {
+          live.clear();
+          current = running;
+        }
         if (!live.count(key)) {
           const auto it = cases.find(key);
           if (it == cases.end()) fail("no such case: " + key);

@@ -10,14 +10,25 @@ pub struct Area {
     pub cases: &'static [Case],
 }
 
-/// One workload. Figures are nanoseconds per operation; lower is better.
+/// One workload.
 pub struct Case {
     /// Its name in the table and in the protocol.
     pub name: &'static str,
+    /// What its figures are.
+    pub unit: Unit,
     /// With whom it is compared.
     pub peers: &'static [Peer],
     /// CPUs it needs.
     pub cpus: usize,
+}
+
+/// What a figure is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unit {
+    /// Nanoseconds per operation; lower is better.
+    Time,
+    /// A part of a whole; higher is better.
+    Share,
 }
 
 /// A contestant of ours.
@@ -33,12 +44,17 @@ pub struct Peer {
 /// The process that runs a peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Host {
-    /// This program.
+    /// This program, with another workload of this library.
+    Ours,
+    /// This program, with what Rust programs use inside one process.
     Rust,
     /// The area's C++ program.
     Cpp,
 }
 
+const fn ours(name: &'static str, subject: &'static str) -> Peer {
+    Peer { name, subject, host: Host::Ours }
+}
 const fn rust(name: &'static str, subject: &'static str) -> Peer {
     Peer { name, subject, host: Host::Rust }
 }
@@ -46,10 +62,13 @@ const fn cpp(name: &'static str, subject: &'static str) -> Peer {
     Peer { name, subject, host: Host::Cpp }
 }
 const fn case(name: &'static str, peers: &'static [Peer]) -> Case {
-    Case { name, peers, cpus: 1 }
+    Case { name, unit: Unit::Time, peers, cpus: 1 }
 }
 const fn two(name: &'static str, peers: &'static [Peer]) -> Case {
-    Case { name, peers, cpus: 2 }
+    Case { name, unit: Unit::Time, peers, cpus: 2 }
+}
+const fn share(name: &'static str, peers: &'static [Peer]) -> Case {
+    Case { name, unit: Unit::Share, peers, cpus: 1 }
 }
 
 const BOOST: Peer = cpp("Boost", "boost");
@@ -61,6 +80,17 @@ const NAMES: &[Peer] = &[
     BOOST,
 ];
 const OPEN: &[Peer] = &[rust("bare system calls", "bare"), BOOST];
+const MIMALLOC: Peer = rust("mimalloc", "mimalloc");
+const GLIBC: Peer = rust("glibc malloc", "glibc");
+const RB_TREE: Peer = cpp("Boost rbtree_best_fit", "boost");
+const NODE: Peer = cpp("Boost node_allocator", "boost-node");
+const CACHED_NODE: Peer = cpp("Boost cached_node_allocator", "boost-cached-node");
+const ADAPTIVE: Peer = cpp("Boost adaptive_pool", "boost-adaptive");
+const FREE_LIST: Peer = rust("bare free list", "bare");
+const BLOCKS: &[Peer] = &[MIMALLOC, GLIBC, RB_TREE];
+const NODES: &[Peer] = &[MIMALLOC, GLIBC, RB_TREE, NODE, CACHED_NODE, ADAPTIVE];
+const LIVE_FEW: &[Peer] = &[MIMALLOC, GLIBC, FREE_LIST, RB_TREE];
+const LIVE: &[Peer] = &[ours("shmem with 1 k live", "live-1-k"), MIMALLOC, GLIBC, FREE_LIST, RB_TREE];
 const STRING: &[Peer] = &[rust("Rust String", "string"), BOOST];
 const MAP: &[Peer] = &[rust("hashbrown", "hashbrown"), cpp("Boost map", "boost")];
 
@@ -135,6 +165,29 @@ pub const AREAS: &[Area] = &[
                 ],
             ),
             case("eight threads", &[rust("parking_lot", "parking-lot"), rust("std", "std")]),
+        ],
+    },
+    Area {
+        name: "heap",
+        about: "raw blocks, per allocation with its free",
+        cases: &[
+            // First: `malloc` and mimalloc must have no freed memory yet.
+            share("fragmentation", BLOCKS),
+            case("pair 64 B", NODES),
+            case("random 16-1024 B", BLOCKS),
+            case("live 1 k", LIVE_FEW),
+            case("live 100 k", LIVE),
+            case("live 10 M", LIVE),
+            two("cross-free threads", BLOCKS),
+            two(
+                "cross-free processes",
+                &[rust("mimalloc (threads)", "mimalloc"), rust("glibc malloc (threads)", "glibc"), RB_TREE],
+            ),
+            two(
+                "two processes",
+                &[ours("shmem, one process", "alone"), rust("mimalloc (a heap each)", "mimalloc"), RB_TREE],
+            ),
+            case("list node", NODES),
         ],
     },
     Area {

@@ -4,7 +4,7 @@ use crate::catalogue::{AREAS, Area, Case, Host};
 use crate::process::Worker;
 use crate::report::{self, Row, median};
 use crate::targets::Targets;
-use crate::worker::{NOT_BUILT, Side};
+use crate::worker::{NOT_BUILT, OURS, Side};
 use crate::{Result, cpp, machine, measure};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -85,6 +85,8 @@ pub fn run(options: &Options) -> Result<bool> {
 struct Contest {
     area: &'static Area,
     ours: Worker,
+    /// A second one of ours, for other workloads of this library as peers.
+    ours_as_peer: Worker,
     rust: Worker,
     cpp: Result<Worker, String>,
 }
@@ -116,7 +118,8 @@ impl Contest {
             }
             Worker::start(&mut command).map_err(|e| e.to_string())
         });
-        Ok(Contest { area, ours: start(Side::Ours)?, rust: start(Side::Rust)?, cpp })
+        let (ours, ours_as_peer, rust) = (start(Side::Ours)?, start(Side::Ours)?, start(Side::Rust)?);
+        Ok(Contest { area, ours, ours_as_peer, rust, cpp })
     }
 
     /// The version of Boost that the C++ peers were built with.
@@ -128,6 +131,7 @@ impl Contest {
     fn ask(&mut self, host: Option<Host>, subject: &str, case: &str) -> Result<(f64, bool), Outcome> {
         let worker = match host {
             None => &mut self.ours,
+            Some(Host::Ours) => &mut self.ours_as_peer,
             Some(Host::Rust) => &mut self.rust,
             Some(Host::Cpp) => self.cpp.as_mut().map_err(|why| Outcome::Skipped(why.clone()))?,
         };
@@ -139,7 +143,7 @@ impl Contest {
 
     /// Runs one case of everyone, in turns; gives a row a peer and whether something failed.
     fn run(&mut self, case: &'static Case, targets: &Targets, options: &Options) -> Result<Vec<(Row, bool)>> {
-        let contestants: Vec<(Option<Host>, &str)> = std::iter::once((None, "shmem"))
+        let contestants: Vec<(Option<Host>, &str)> = std::iter::once((None, OURS))
             .chain(case.peers.iter().map(|peer| (Some(peer.host), peer.subject)))
             .collect();
         let mut outcomes: Vec<Result<(Vec<f64>, bool), Outcome>> =
@@ -182,6 +186,7 @@ impl Contest {
                     area: self.area.name,
                     case: case.name,
                     peer: peer.name,
+                    unit: case.unit,
                     ours: None,
                     peer_value: None,
                     target: targets.find(self.area.name, case.name, peer.name)?,

@@ -11,6 +11,7 @@
 //! that keeps its data set up and runs one case once when asked to, so that ours and theirs alternate; `build-cost`
 //! starts cargo instead, and `hand-over` processes of ours, to kill them.
 
+mod blocks;
 mod build_cost;
 mod catalogue;
 mod compare;
@@ -19,6 +20,7 @@ mod hand_over;
 mod machine;
 mod measure;
 mod ours;
+mod parties;
 mod process;
 mod report;
 mod rust;

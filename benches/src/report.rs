@@ -1,9 +1,10 @@
 //! A row of the comparison, as a line of the table, of PERFORMANCE.md and as JSON.
 
+use crate::catalogue::Unit;
 use crate::targets::Target;
 use serde_json::{Value, json};
 
-/// One case against one peer. Figures are medians in nanoseconds per operation; lower is better.
+/// One case against one peer. Figures are medians.
 pub struct Row {
     /// The area.
     pub area: &'static str,
@@ -11,6 +12,8 @@ pub struct Row {
     pub case: &'static str,
     /// The peer.
     pub peer: &'static str,
+    /// What the figures are.
+    pub unit: Unit,
     /// Our median.
     pub ours: Option<f64>,
     /// The peer's median.
@@ -43,8 +46,8 @@ impl Row {
     pub fn figures(&self) -> [String; 4] {
         let missing = || "–".to_string();
         [
-            self.ours.map_or_else(|| "not measured yet".into(), time),
-            self.peer_value.map_or_else(missing, time),
+            self.ours.map_or_else(|| "not measured yet".into(), |value| figure(value, self.unit)),
+            self.peer_value.map_or_else(missing, |value| figure(value, self.unit)),
             self.ratio().map_or_else(missing, |ratio| format!("{ratio:.2}")),
             self.met().map_or_else(missing, |met| if met { "yes" } else { "NO" }.into()),
         ]
@@ -53,11 +56,15 @@ impl Row {
     /// The object of the JSON array.
     pub fn json(&self) -> Value {
         let round = |value: f64| (value * 1000.0).round() / 1000.0;
+        let (unit, better) = match self.unit {
+            Unit::Time => ("ns", "lower"),
+            Unit::Share => ("1", "higher"),
+        };
         json!({
             "area": self.area,
             "case": self.case,
-            "unit": "ns",
-            "better": "lower",
+            "unit": unit,
+            "better": better,
             "ours": self.ours.map(round),
             "peer": self.peer,
             "peer_value": self.peer_value.map(round),
@@ -66,6 +73,14 @@ impl Row {
             "met": self.met(),
             "skipped": self.skipped,
         })
+    }
+}
+
+/// A figure for a person to read.
+fn figure(value: f64, unit: Unit) -> String {
+    match unit {
+        Unit::Time => time(value),
+        Unit::Share => format!("{:.1} %", value * 100.0),
     }
 }
 
@@ -120,6 +135,8 @@ mod tests {
         assert_eq!(time(12.34), "12.3 ns");
         assert_eq!(time(123.4), "123 ns");
         assert_eq!(time(6_700_000.0), "6.70 ms");
+        assert_eq!(figure(0.8849, Unit::Share), "88.5 %");
+        assert_eq!(figure(0.8849, Unit::Time), "0.88 ns");
     }
 
     #[test]
@@ -128,6 +145,7 @@ mod tests {
             area: "mutex",
             case: "free",
             peer: "Boost",
+            unit: Unit::Time,
             ours: Some(5.0),
             peer_value: Some(10.0),
             target: None,
@@ -153,6 +171,9 @@ mod tests {
         assert_eq!(keys, fields);
         assert_eq!(row.json()["ratio"], 0.5);
         assert_eq!(row.json()["met"], Value::Null);
+        assert_eq!(row.json()["better"], "lower");
+        row.unit = Unit::Share;
+        assert_eq!(row.json()["better"], "higher");
         row.ours = None;
         row.skipped = Some("why".into());
         assert_eq!(row.json()["ratio"], Value::Null);

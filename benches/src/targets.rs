@@ -17,9 +17,11 @@ enum Condition {
     Ratio(f64),
     /// ours is at most this many nanoseconds.
     Nanoseconds(f64),
+    /// ours is at least this part of the whole.
+    Share(f64),
 }
 
-/// What a row is to reach: all of some conditions, such as `≤ 1.2 ×`, `≥ 40 × faster`, `≤ 2.5 ns`.
+/// What a row is to reach: all of some conditions, such as `≤ 1.2 ×`, `≥ 40 × faster`, `≤ 2.5 ns`, `≥ 88 %`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
     /// As written.
@@ -46,15 +48,17 @@ impl Target {
             ["≥", n, "×", "faster"] => Ok(Condition::Ratio(1.0 / number(n)?)),
             ["≤", n, "ns"] => Ok(Condition::Nanoseconds(number(n)?)),
             ["≤", n, "µs"] => Ok(Condition::Nanoseconds(number(n)? * 1e3)),
+            ["≥", n, "%"] => Ok(Condition::Share(number(n)? / 100.0)),
             _ => Err(format!("`{text}` is not a target").into()),
         }
     }
 
-    /// Whether figures in nanoseconds reach it.
+    /// Whether the figures reach it.
     pub fn met(&self, ours: f64, peer: f64) -> bool {
         self.conditions.iter().all(|condition| match *condition {
             Condition::Ratio(most) => ours / peer <= most,
             Condition::Nanoseconds(most) => ours <= most,
+            Condition::Share(least) => ours >= least,
         })
     }
 }
@@ -129,7 +133,7 @@ impl Targets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::AREAS;
+    use crate::catalogue::{AREAS, Unit};
 
     #[test]
     fn targets_are_read_and_judged() {
@@ -142,6 +146,8 @@ mod tests {
         assert!(target("≤ 1 × and ≤ 2.5 ns").met(2.5, 2.5));
         assert!(!target("≤ 1 × and ≤ 2.5 ns").met(2.6, 3.0));
         assert!(target("≤ 1 µs").met(1000.0, 1.0));
+        assert!(target("≥ 88 %").met(0.88, 1.0));
+        assert!(!target("≥ 88 %").met(0.87, 0.1));
         assert!(Target::parse("fast").is_err());
     }
 
@@ -168,6 +174,7 @@ mod tests {
             area: "vector",
             case: "iterate",
             peer: "Rust Vec",
+            unit: Unit::Time,
             ours: Some(1.05),
             peer_value: Some(1.0),
             target: targets.find("vector", "iterate", "Rust Vec").unwrap(),

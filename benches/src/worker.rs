@@ -25,13 +25,16 @@ impl Side {
     }
 }
 
+/// The subject of ours in every case. Others of this library's name a workload that ours is compared with.
+pub const OURS: &str = "shmem";
+
 /// The answer to a case that this build does not hold.
 pub const NOT_BUILT: &str = "not in this build";
 
 /// Sets a case up.
 fn workload(side: Side, area: &str, subject: &str, case: &str, setup: &Setup) -> Result<Workload> {
     let found = match side {
-        Side::Ours => ours::workload(area, case, setup)?,
+        Side::Ours => ours::workload(area, subject, case, setup)?,
         Side::Rust => rust::workload(area, subject, case, setup)?,
     };
     found.ok_or_else(|| NOT_BUILT.into())

@@ -99,6 +99,10 @@ pub const POINTS: &[&str] = &[
     "rebuild.moving",
     "rebuild.emptied",
     "rebuild.filled",
+    // A thread's free blocks.
+    "magazine.filling",
+    "magazine.flushing",
+    "magazine.adopted",
     // Constructing.
     "construct.reserved",
     "construct.allocated",

@@ -64,6 +64,11 @@ fn directory() {
 }
 
 #[test]
+fn heap() {
+    is_clean("heap");
+}
+
+#[test]
 fn creation() {
     is_clean("creation");
 }
@@ -90,6 +95,12 @@ fn a_hang_is_reported_with_what_it_waits_for() {
 }
 
 #[test]
+fn broken_blocks_are_reported() {
+    fails("heap", "twice", "double");
+    fails("heap", "free", "corrupt");
+}
+
+#[test]
 fn a_broken_ledger_is_reported() {
     fails("directory", "half", "corrupt");
     fails("directory", "removal", "corrupt");
@@ -103,7 +114,7 @@ fn the_seed_is_printed_and_a_wrong_order_refused() {
     assert!(output.status.success() && report.contains("--seed 12345"), "{report}");
     let (output, report) = torture(&["--list"]);
     assert!(output.status.success());
-    for suite in ["locks", "directory", "creation", "counter", "points"] {
+    for suite in ["locks", "directory", "heap", "creation", "counter", "points"] {
         assert!(report.lines().any(|line| line.starts_with(suite)), "{report}");
     }
     for wrong in [&["no-such-suite"][..], &["locks", "--sabotage", "nothing"], &[]] {

@@ -1,6 +1,7 @@
 //! This library's side of every case.
 
 mod hashmap;
+mod heap;
 mod mutex;
 mod names;
 mod open;
@@ -12,10 +13,11 @@ use crate::measure::{Setup, Workload};
 use shmem_core::{Segment, ShmVec};
 
 /// Sets a case up; `None` if there is no such case.
-pub fn workload(area: &str, case: &str, setup: &Setup) -> Result<Option<Workload>> {
+pub fn workload(area: &str, subject: &str, case: &str, setup: &Setup) -> Result<Option<Workload>> {
     match area {
         "vector" => vector::workload(case, setup),
         "hashmap" => hashmap::workload(case, setup),
+        "heap" => heap::workload(subject, case, setup),
         "names" => names::workload(case, setup),
         "open" => open::workload(case, setup),
         "mutex" => mutex::workload(case, setup),

@@ -2,8 +2,9 @@
 
 use super::touched;
 use crate::Result;
-use crate::measure::{Setup, Workload, check, crowd, own_name, try_timed, two_processes};
-use shmem_core::{Segment, ShmMutex};
+use crate::measure::{Setup, Workload, check, own_name, try_timed};
+use crate::parties::{crowd, two_processes};
+use shmem_core::{RemoveOnDrop, Segment, ShmMutex};
 use std::hint::black_box;
 
 const ROOT: &str = "counter";
@@ -31,7 +32,7 @@ pub fn workload(case: &str, setup: &Setup) -> Result<Option<Workload>> {
         }
         "two processes" => Box::new(move || {
             let name = own_name("ours-mutex");
-            let _ = Segment::remove(&name);
+            let _remove = RemoveOnDrop::shared(&name)?;
             // The second process opens what the first has made, as an unrelated program would.
             let setup = |who: usize| {
                 let segment = if who == 0 {
@@ -43,11 +44,10 @@ pub fn workload(case: &str, setup: &Setup) -> Result<Option<Workload>> {
             };
             let sample = two_processes(run_time, setup, |root| {
                 *black_box(&mut *root.lock()?) += 1;
-                Ok(())
+                Ok(1)
             })?;
             let root =
                 Segment::shared(&name).open()?.find::<ShmMutex<u64>>(ROOT)?.ok_or("the counter is gone")?;
-            Segment::remove(&name)?;
             check(*root.lock()? == sample.ops, "lost updates")?;
             Ok(sample)
         }),

@@ -2,6 +2,7 @@
 //! process, and the bare system calls and instructions that no library can beat.
 
 mod hashmap;
+mod heap;
 mod mutex;
 pub mod names;
 pub mod open;
@@ -16,6 +17,7 @@ pub fn workload(area: &str, subject: &str, case: &str, setup: &Setup) -> Result<
     match area {
         "vector" => vector::workload(subject, case, setup),
         "hashmap" => Ok(hashmap::workload(subject, case, setup)),
+        "heap" => heap::workload(subject, case, setup),
         "names" => Ok(names::workload(subject, case, setup)),
         "open" => Ok(open::workload(subject, case, setup)),
         "mutex" => mutex::workload(subject, case, setup),

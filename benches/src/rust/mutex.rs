@@ -3,7 +3,8 @@
 //! This file needs `unsafe`: the bare lock guards a cell.
 
 use crate::Result;
-use crate::measure::{Setup, Workload, check, crowd, timed, two_threads};
+use crate::measure::{Setup, Workload, check, timed};
+use crate::parties::{crowd, two_threads};
 use std::cell::UnsafeCell;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering::*};
@@ -63,7 +64,14 @@ pub fn workload(subject: &str, case: &str, setup: &Setup) -> Result<Option<Workl
         }
         ("parking-lot", "two processes") => Box::new(move || {
             let mutex = parking_lot::Mutex::new(0u64);
-            let sample = two_threads(run_time, || *black_box(&mut *mutex.lock()) += 1)?;
+            let sample = two_threads(
+                run_time,
+                |_| Ok(()),
+                |()| {
+                    *black_box(&mut *mutex.lock()) += 1;
+                    Ok(1)
+                },
+            )?;
             check(*mutex.lock() == sample.ops, "lost updates")?;
             Ok(sample)
         }),

@@ -3,12 +3,23 @@
 //! The tables are part of the stored format (FORMAT.md, "Size classes"): processes must agree on them, because the
 //! class of a live block is found again from the layout it is freed with.
 
+use crate::mapping::superblock::CACHE_BYTES;
+
 /// More classes than any page size has; also the number of hint lists a descriptor group has room for, less the
 /// list of free pages.
 pub(super) const MAX_CLASSES: usize = 127;
 
+/// Bytes of a cache before its first magazine.
+pub(super) const CACHE_HEADER_BYTES: u32 = 64;
+
+/// No magazine has room for more blocks.
+pub(super) const MOST_KEPT: u32 = 22;
+
+/// Words of a magazine before its first offset.
+pub(super) const MAGAZINE_HEADER_WORDS: usize = 2;
+
 /// Requests up to this size find their class in steps of 8, above it in steps of 128.
-const FINE: usize = 1024;
+pub(super) const FINE: usize = 1024;
 
 /// One size class.
 #[derive(Debug, Clone, Copy)]
@@ -23,13 +34,18 @@ pub(super) struct Class {
     pub(super) words: u32,
     /// A page with at least this many free blocks is worth listing.
     pub(super) worth: u32,
+    /// How many free blocks a thread keeps in its magazine of this class; 0 if it has none.
+    pub(super) kept: u32,
+    /// Where the magazine stands in the thread's cache.
+    pub(super) magazine_at: u32,
 }
 
 impl Class {
     const fn new(size: u32, page_bytes: u32) -> Self {
         let blocks = page_bytes / size;
         let worth = if blocks < 32 { 1 } else { blocks / 16 };
-        Class { size, blocks, magic: u32::MAX / size + 1, words: blocks.div_ceil(64), worth }
+        let words = blocks.div_ceil(64);
+        Class { size, blocks, magic: u32::MAX / size + 1, words, worth, kept: 0, magazine_at: 0 }
     }
 
     /// The bits of bitmap word `i` that stand for blocks.
@@ -48,10 +64,10 @@ impl Class {
 
 /// The size classes of one page size.
 pub(super) struct Classes {
-    table: [Class; MAX_CLASSES],
+    pub(super) table: [Class; MAX_CLASSES],
     count: usize,
     /// The class for `(size + 7) / 8`, up to [`FINE`].
-    fine: [u8; FINE / 8 + 1],
+    pub(super) fine: [u8; FINE / 8 + 1],
     /// The class for `(size + 127) / 128`, up to half a page.
     coarse: [u8; 32768 / 128 + 1],
     /// The largest block.
@@ -59,9 +75,9 @@ pub(super) struct Classes {
 }
 
 impl Classes {
-    const fn new(page_shift: u32) -> Self {
+    pub(super) const fn new(page_shift: u32) -> Self {
         let page = 1u32 << page_shift;
-        let mut table = [Class { size: 0, blocks: 0, magic: 0, words: 0, worth: 0 }; MAX_CLASSES];
+        let mut table = [Class::new(16, 16); MAX_CLASSES];
         let mut count = 0;
         let mut size = 16;
         // Steps of 8 up to 128, then eight steps a doubling, as long as a page holds eight or more.
@@ -79,6 +95,20 @@ impl Classes {
             count += 1;
             blocks -= 1;
         }
+        // Magazines' blocks take no more than 8 KiB.
+        let most = if page_shift == 16 { MOST_KEPT } else { 0 };
+        let (mut class, mut at) = (0, CACHE_HEADER_BYTES);
+        while class < count {
+            let fits = (8 << 10) / table[class].size;
+            let kept = if fits < most { fits } else { most };
+            if kept >= 2 {
+                table[class].kept = kept;
+                table[class].magazine_at = at;
+                at += (MAGAZINE_HEADER_WORDS as u32 + kept) * 8;
+            }
+            class += 1;
+        }
+        assert!(at as u64 <= CACHE_BYTES);
         let mut classes =
             Classes { table, count, fine: [0; 129], coarse: [0; 257], largest: (page / 2) as usize };
         let mut i = 0;
@@ -111,6 +141,11 @@ impl Classes {
             16 => Some(&TABLES[2]),
             _ => None,
         }
+    }
+
+    /// The classes that have magazines, with their numbers.
+    pub(super) fn cached(&self) -> impl Iterator<Item = (usize, &Class)> {
+        self.table[..self.count].iter().enumerate().filter(|(_, class)| class.kept > 0)
     }
 
     /// How many classes there are.

@@ -130,7 +130,7 @@ impl Heap {
     ) -> Result<R, AllocError> {
         let begun = Instant::now();
         let (mut refused, mut seen, mut since) = (None, Survey::default(), begun);
-        let (mut commits, mut waits) = (0u32, 0u32);
+        let (mut commits, mut waits, mut emptied) = (0u32, 0u32, false);
         loop {
             if let Some(done) = attempt(self) {
                 return Ok(done);
@@ -162,6 +162,14 @@ impl Heap {
                     Ok(_) => {}
                     Err(error) => refused = Some(error),
                 }
+            }
+            if !emptied {
+                emptied = true;
+                if let Some(participants) = self.participants() {
+                    self.empty_free_caches(&participants);
+                }
+                self.empty_own_cache();
+                continue;
             }
             let survey = self.heal(true);
             if let Some(done) = attempt(self) {

@@ -45,9 +45,11 @@
 //! This layer makes no system call ([`Commit`] does), touches no page that is not committed, not even to read it, writes to no
 //! block, and obeys no free of a block that is not live.
 
+mod at_hand;
 mod classes;
 mod grow;
 mod intent;
+mod magazine;
 mod page;
 mod poison;
 mod raw;
@@ -67,14 +69,16 @@ pub use walk::HeapStats;
 use crate::access::{Allocate, BlockInfo, MAX_ALIGN};
 use crate::error::{AllocError, Corrupt};
 use crate::mapping::commit::Commit;
+use crate::mapping::registry;
 use crate::mapping::superblock::FixedHeader;
+use crate::participant::Participants;
 use raw::Raw;
 use small::Slot;
 use std::alloc::Layout;
 use std::collections::HashMap;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 /// The heap of one segment, through one mapping of this process.
 pub(crate) struct Heap {
@@ -83,6 +87,11 @@ pub(crate) struct Heap {
     /// None in a mapping that nobody writes to.
     threads: OnceLock<Box<dyn Threads>>,
     slots: Box<[Slot]>,
+    participants: OnceLock<Weak<Participants>>,
+    /// What says whether what a thread knows of its cache is still true.
+    epoch: registry::Epoch,
+    /// See [`quick_base`](Heap::quick_base).
+    quick_base: usize,
     /// Claims this process has waited for in vain: page and word. Never blocked on.
     abandoned: Mutex<HashMap<u64, u64>>,
     /// Held while committing. Never blocked on.
@@ -138,8 +147,17 @@ impl Heap {
         // Few slots where few pages are to be had.
         let slots = if header.heap_page_shift == 12 { 4 } else { 16 };
         let slots = (0..slots).map(|_| Slot::new(raw.classes.count())).collect();
-        let (abandoned, growing) = Default::default();
-        let heap = Heap { raw, commit, threads: OnceLock::new(), slots, abandoned, growing };
+        let heap = Heap {
+            epoch: registry::epoch(),
+            quick_base: Heap::quick_base(raw.base(), header.heap_page_shift),
+            raw,
+            commit,
+            slots,
+            participants: OnceLock::new(),
+            threads: OnceLock::new(),
+            abandoned: Mutex::default(),
+            growing: Mutex::default(),
+        };
         if cfg!(shmem_poison) {
             let (base, data) = (heap.raw.base(), header.data_at);
             poison::poison_here(base, data, heap.raw.page_at(heap.raw.committed()) - data);
@@ -169,6 +187,11 @@ impl Heap {
         Ok(if committed == 0 { header.metadata_bytes() } else { raw.page_at(committed) })
     }
 
+    /// Tells the heap, once, who knows which thread slots are free.
+    pub(crate) fn set_participants(&self, participants: &Arc<Participants>) {
+        let _ = self.participants.set(Arc::downgrade(participants));
+    }
+
     fn offset_of(&self, block: NonNull<u8>) -> u64 {
         block.addr().get().wrapping_sub(self.raw.base()) as u64
     }
@@ -193,6 +216,10 @@ impl Drop for Heap {
 // makes pointers from the exposed base.
 unsafe impl Allocate for Heap {
     #[inline]
+    fn allocate_at_hand(&self, layout: Layout) -> Option<NonNull<[u8]>> {
+        self.take_at_hand(layout)
+    }
+
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         if layout.align() > MAX_ALIGN {
             return Err(AllocError::TooLarge {
@@ -208,9 +235,9 @@ unsafe impl Allocate for Heap {
 
     #[inline]
     unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
-        match self.raw.classes.of(layout.size(), layout.align()) {
-            Some(class) => self.free_small(self.offset_of(block), class, layout),
-            None => self.free_span(self.offset_of(block), layout),
+        let offset = self.offset_of(block);
+        if !self.keep_at_hand(offset, layout) {
+            self.deallocate_slow(offset, layout);
         }
     }
 
@@ -254,5 +281,16 @@ unsafe impl Allocate for Heap {
     }
 }
 
+impl Heap {
+    #[cold]
+    #[inline(never)]
+    fn deallocate_slow(&self, offset: u64, layout: Layout) {
+        match self.raw.classes.of(layout.size(), layout.align()) {
+            Some(class) => self.free_small(offset, class, layout),
+            None => self.free_span(offset, layout),
+        }
+    }
+}
+
 #[cfg(test)]
-pub(crate) use page::{descriptor_layout, header_layout};
+pub(crate) use {magazine::cache_layout, page::descriptor_layout, page::header_layout};

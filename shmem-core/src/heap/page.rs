@@ -19,13 +19,16 @@ pub(super) struct HeapHeader {
     pub(super) committed: AtomicU64,
     /// How many frees were refused because the block was not live.
     pub(super) bad_frees: AtomicU64,
+    /// The slots whose caches have memory behind them, a bit for each.
+    pub(super) caches: [AtomicU64; 4],
 }
 
 const _: () = {
-    assert!(size_of::<HeapHeader>() == 24 && align_of::<HeapHeader>() == 8);
+    assert!(size_of::<HeapHeader>() == 56 && align_of::<HeapHeader>() == 8);
     assert!(offset_of!(HeapHeader, layout) == 0);
     assert!(offset_of!(HeapHeader, committed) == 8);
     assert!(offset_of!(HeapHeader, bad_frees) == 16);
+    assert!(offset_of!(HeapHeader, caches) == 24);
 };
 
 /// What the heap knows of one page. Zeroed memory is the descriptor of a free page.
@@ -140,7 +143,7 @@ impl Word {
 
 #[cfg(test)]
 pub(crate) fn header_layout() -> crate::format_test::StoredLayout {
-    crate::format_test::stored_layout!(HeapHeader { layout, _zero, committed, bad_frees })
+    crate::format_test::stored_layout!(HeapHeader { layout, _zero, committed, bad_frees, caches })
 }
 
 #[cfg(test)]

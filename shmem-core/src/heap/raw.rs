@@ -31,9 +31,16 @@ const GROUP: u64 = 64;
 /// 2. Every page number passed to a method is below a value that [`committed`](Raw::committed) has returned.
 pub(super) struct Raw {
     base: usize,
+    /// Where the descriptors and the bitmaps begin, in this mapping.
+    descriptors: usize,
+    bitmaps: usize,
     pub(super) header: FixedHeader,
     pub(super) classes: &'static Classes,
     pub(super) max_pages: u64,
+    /// How many blocks a magazine holds.
+    pub(super) most_kept: usize,
+    /// So many pages are committed, as far as is known: [`committed`](Raw::committed) may be more.
+    known_committed: AtomicU64,
 }
 
 impl Raw {
@@ -46,7 +53,17 @@ impl Raw {
     pub(super) unsafe fn new(base: usize, header: &FixedHeader) -> Result<Raw, Corrupt> {
         let classes = Classes::for_page(header.heap_page_shift)
             .ok_or(Corrupt { at: 0, what: "the heap's page size is none of the three" })?;
-        Ok(Raw { base, header: *header, classes, max_pages: header.max_capacity >> header.heap_page_shift })
+        let max_pages = header.max_capacity >> header.heap_page_shift;
+        Ok(Raw {
+            base,
+            descriptors: base + header.descriptors_at as usize,
+            bitmaps: base + header.bitmaps_at as usize,
+            header: *header,
+            classes,
+            max_pages,
+            most_kept: super::magazine::most_kept(max_pages),
+            known_committed: AtomicU64::new(0),
+        })
     }
 
     pub(super) fn base(&self) -> usize {
@@ -87,7 +104,15 @@ impl Raw {
     #[inline]
     pub(super) fn committed(&self) -> u64 {
         // SYNC commit: pairs with the `fetch_max` in `Heap::commit_up_to`.
-        self.head().committed.load(Ordering::Acquire).min(self.max_pages)
+        let committed = self.head().committed.load(Ordering::Acquire).min(self.max_pages);
+        self.known_committed.store(committed, Ordering::Release);
+        committed
+    }
+
+    /// Whether a page may be touched, if that is known without looking.
+    #[inline(always)]
+    pub(super) fn is_known_committed(&self, page: u64) -> bool {
+        page < self.known_committed.load(Ordering::Acquire)
     }
 
     #[inline]
@@ -95,16 +120,24 @@ impl Raw {
         debug_assert!(page < self.max_pages.next_multiple_of(GROUP));
         // SAFETY: by invariants 1 and 2 (for the rest of its group: a group's descriptors are one memory page, and
         // commits come in whole ones); aligned, since the table is; atomics may be shared.
-        unsafe { &*self.at(self.header.descriptors_at + page * DESCRIPTOR_BYTES).cast() }
+        unsafe { &*ptr::with_exposed_provenance(self.descriptors + (page * DESCRIPTOR_BYTES) as usize) }
     }
 
     /// Word `i` of a page's block bitmap.
     #[inline]
     pub(super) fn bits(&self, page: u64, i: u32) -> &AtomicU64 {
         debug_assert!(u64::from(i) < self.bitmap_words());
-        let at = self.header.bitmaps_at + page * bitmap_bytes(self.header.heap_page_shift);
+        // A bit for every 16 bytes.
+        let at = ((page << (self.header.heap_page_shift - 7)) + u64::from(i) * 8) as usize;
         // SAFETY: by invariants 1 and 2; aligned; atomics may be shared.
-        unsafe { &*self.at(at + u64::from(i) * 8).cast() }
+        unsafe { &*ptr::with_exposed_provenance(self.bitmaps + at) }
+    }
+
+    /// As [`bits`](Self::bits), where pages have 64 KiB.
+    #[inline(always)]
+    pub(super) fn bits_of_64k(&self, page: u64, i: u32) -> &AtomicU64 {
+        // SAFETY: by invariants 1 and 2; aligned; atomics may be shared.
+        unsafe { &*ptr::with_exposed_provenance(self.bitmaps + (page as usize * 64 + i as usize) * 8) }
     }
 
     #[inline]

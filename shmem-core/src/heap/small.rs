@@ -12,9 +12,11 @@
 //! enough. All of this is hints, see `raw`.
 
 use super::Heap;
+use super::classes::Class;
+use super::magazine::{Magazine, Pushed};
 use super::page::{ADOPTED, LISTED, PageState, UNLISTED, Word};
 use super::poison;
-use super::raw::{FREE_LIST, Raw};
+use super::raw::{FREE_LIST, Raw, bits_of};
 use super::report::BadFree;
 use crate::error::AllocError;
 use std::alloc::Layout;
@@ -70,36 +72,60 @@ enum Missed {
 }
 
 impl Heap {
-    #[inline]
     pub(super) fn allocate_small(&self, class: usize, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        let Some(geometry) = self.raw.classes.get(class) else {
+            return Err(self.out_of_memory(layout.size()));
+        };
+        let magazine = self.magazine(geometry);
+        if let Some(offset) = magazine.and_then(Magazine::pop) {
+            return Ok(self.hand_out(offset, geometry.size, layout));
+        }
+        self.allocate_from_pages(magazine, class, geometry, layout)
+    }
+
+    /// Takes a block from the bitmaps, and others of the same word for the thread's magazine, if it has one.
+    #[inline(never)]
+    fn allocate_from_pages(
+        &self,
+        magazine: Option<Magazine<'_>>,
+        class: usize,
+        geometry: &Class,
+        layout: Layout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        let magazine = magazine.or_else(|| self.first_magazine(geometry));
         let current = &self.slots[thread_number() as usize % self.slots.len()].current[class];
         let seen = current.load(Ordering::Relaxed);
         if let Some((page, start)) = decode(seen)
-            && let Ok((block, word)) = self.raw.claim(page, class, start)
+            && let Ok((block, word)) = self.raw.claim(page, class, start, magazine)
         {
             if word != start {
                 // Another thread of the slot may have gone on to another page.
                 let _ =
                     current.compare_exchange(seen, encode(page, word), Ordering::Relaxed, Ordering::Relaxed);
             }
-            return Ok(self.hand_out(page, class, block, layout));
+            return Ok(self.hand_out(self.raw.place(page, class, block).0, geometry.size, layout));
         }
-        self.allocate_small_slow(current, class, layout)
+        self.allocate_from_other_page(current, magazine, class, layout)
     }
 
     #[cold]
     #[inline(never)]
-    fn allocate_small_slow(
+    fn allocate_from_other_page(
         &self,
         current: &AtomicU64,
+        magazine: Option<Magazine<'_>>,
         class: usize,
         layout: Layout,
     ) -> Result<NonNull<[u8]>, AllocError> {
+        let hand_out = |page, block| {
+            let (offset, size) = self.raw.place(page, class, block);
+            Some(self.hand_out(offset, size as u32, layout))
+        };
         self.until_exhausted(layout.size(), 1, |heap| {
             heap.leave(current, class);
             while let Some(page) = heap.raw.take_listed(class) {
-                if let Some(block) = heap.adopt(current, page, class) {
-                    return Some(heap.hand_out(page, class, block, layout));
+                if let Some(block) = heap.adopt(current, magazine, page, class) {
+                    return hand_out(page, block);
                 }
             }
             while let Some(page) = heap.raw.take_listed(FREE_LIST) {
@@ -108,9 +134,9 @@ impl Heap {
                 let word = heap.raw.word(page);
                 if word.state() == Some(PageState::Free)
                     && heap.raw.change(page, word, PageState::Small, class as u64).is_some()
-                    && let Some(block) = heap.adopt(current, page, class)
+                    && let Some(block) = heap.adopt(current, magazine, page, class)
                 {
-                    return Some(heap.hand_out(page, class, block, layout));
+                    return hand_out(page, block);
                 }
             }
             None
@@ -118,14 +144,20 @@ impl Heap {
     }
 
     /// Makes the page, which was just taken off a list, the slot's page of the class, and takes a block from it.
-    fn adopt(&self, current: &AtomicU64, page: u64, class: usize) -> Option<u32> {
+    fn adopt(
+        &self,
+        current: &AtomicU64,
+        magazine: Option<Magazine<'_>>,
+        page: u64,
+        class: usize,
+    ) -> Option<u32> {
         if !self.raw.word(page).is(PageState::Small, class as u64) {
             return None;
         }
         // CRASH adopted: a page that nobody works on any more is marked adopted; `heal` lists it once much of it is
         // free, or when nothing else is left.
         self.raw.descriptor(page).listed.store(ADOPTED, Ordering::SeqCst);
-        match self.raw.claim(page, class, 0) {
+        match self.raw.claim(page, class, 0, magazine) {
             Ok((block, word)) => {
                 let before = current.swap(encode(page, word), Ordering::Relaxed);
                 if let Some((before, _)) = decode(before)
@@ -163,10 +195,8 @@ impl Heap {
         }
     }
 
-    #[inline]
-    fn hand_out(&self, page: u64, class: usize, block: u32, layout: Layout) -> NonNull<[u8]> {
-        let size = self.raw.classes.get(class).map_or(0, |class| class.size);
-        let offset = self.raw.page_at(page) + u64::from(block * size);
+    #[inline(always)]
+    pub(super) fn hand_out(&self, offset: u64, size: u32, layout: Layout) -> NonNull<[u8]> {
         let len = poison::handed_out(layout.size(), size as usize);
         poison::unpoison(self.raw.header.segment_id, offset, len as u64);
         // SAFETY: a mapping's address is not null.
@@ -174,18 +204,59 @@ impl Heap {
         NonNull::slice_from_raw_parts(at, len)
     }
 
-    #[inline]
     pub(super) fn free_small(&self, offset: u64, class: usize, layout: Layout) {
-        if let Err(why) = self.raw.free(offset, class) {
+        if let Err(why) = self.try_free_small(offset, class) {
             self.bad_free(BadFree { offset, size_bytes: layout.size() as u64, why });
         }
     }
+
+    fn try_free_small(&self, offset: u64, class: usize) -> Result<(), &'static str> {
+        let (page, block) = self.raw.locate(offset, class)?;
+        let geometry = self.raw.classes.get(class).ok_or("there is no such class")?;
+        let (bits, bit) = (self.raw.bits(page, block / 64), 1u64 << (block % 64));
+        if bits.load(Ordering::Relaxed) & bit == 0 {
+            return Err(FREE_ALREADY);
+        }
+        let Some(magazine) = self.magazine(geometry) else {
+            poison::poison(self.raw.header.segment_id, offset, geometry.size.into());
+            let cleared = self.raw.clear(page, class, block / 64, bit);
+            return if cleared == bit { Ok(()) } else { Err(FREE_ALREADY) };
+        };
+        // CRASH free: before this the block is live and unreachable, after it it is the thread's.
+        let most = self.raw.most_kept;
+        let mut pushed = magazine.push(offset, most);
+        if pushed == Pushed::Full {
+            self.flush(magazine, class, most.min(geometry.kept as usize) / 2);
+            pushed = magazine.push(offset, most);
+        }
+        if pushed != Pushed::Done {
+            return Err(FREE_ALREADY);
+        }
+        poison::poison(self.raw.header.segment_id, offset, geometry.size.into());
+        Ok(())
+    }
+}
+
+const FREE_ALREADY: &str = "the block is free already";
+
+/// The lowest set bits of a word, so many at most.
+#[inline]
+fn lowest(word: u64, count: usize) -> u64 {
+    let rest = (0..count).fold(word, |rest, _| rest & rest.wrapping_sub(1));
+    word & !rest
 }
 
 impl Raw {
-    /// Takes a free block of the page, looking from bitmap word `start` on; gives it and its word.
+    /// Takes a free block of the page, looking from bitmap word `start` on, and fills an empty magazine with others of the
+    /// same word; gives the block and the word.
     #[inline]
-    fn claim(&self, page: u64, class: usize, start: u32) -> Result<(u32, u32), Missed> {
+    fn claim(
+        &self,
+        page: u64,
+        class: usize,
+        start: u32,
+        magazine: Option<Magazine<'_>>,
+    ) -> Result<(u32, u32), Missed> {
         let Some(geometry) = self.classes.get(class) else { return Err(Missed::Changed) };
         let seen = self.word(page);
         if !seen.is(PageState::Small, class as u64) {
@@ -202,14 +273,27 @@ impl Raw {
                     break;
                 }
                 let bit = free & free.wrapping_neg();
-                // CRASH allocate: the bit is set and nobody has the block: it is unreachable until leaks are
+                let others =
+                    magazine.map_or(0, |magazine| lowest(free & !bit, magazine.room(self.most_kept)));
+                let count = others.count_ones() as usize;
+                if let Some(magazine) = magazine.filter(|_| count > 0) {
+                    let offset = |bit: u64| self.place(page, class, i * 64 + bit as u32).0;
+                    magazine.fill(bits_of(others).map(offset), count);
+                }
+                // CRASH allocate: the bits are set and nobody has the blocks: they are unreachable until leaks are
                 // recovered. Nothing else was changed.
                 // SYNC block: Acquire pairs with the Release of `free`, so that what the last owner wrote is before
                 // what the next one does. SYNC retire: sequentially consistent with `retire_if_empty`.
-                match bits.compare_exchange(value, value | bit, Ordering::SeqCst, Ordering::Relaxed) {
-                    Ok(_) if self.word(page) == seen => return Ok((i * 64 + bit.trailing_zeros(), i)),
+                let taken = value | bit | others;
+                match bits.compare_exchange(value, taken, Ordering::SeqCst, Ordering::Relaxed) {
+                    Ok(_) if self.word(page) == seen => {
+                        if let Some(magazine) = magazine.filter(|_| count > 0) {
+                            magazine.filled(count);
+                        }
+                        return Ok((i * 64 + bit.trailing_zeros(), i));
+                    }
                     Ok(_) => {
-                        bits.fetch_and(!bit, Ordering::SeqCst);
+                        bits.fetch_and(!(bit | others), Ordering::SeqCst);
                         return Err(Missed::Changed);
                     }
                     Err(now) => value = now,
@@ -241,9 +325,9 @@ impl Raw {
         }
     }
 
-    /// Gives the block at `offset` back.
+    /// The page and number of the block of the class that begins at `offset`, whether live or not.
     #[inline]
-    fn free(&self, offset: u64, class: usize) -> Result<(), &'static str> {
+    pub(super) fn locate(&self, offset: u64, class: usize) -> Result<(u64, u32), &'static str> {
         let (page, at) = self.page_of(offset)?;
         let (word, geometry) = (self.word(page), self.classes.get(class).ok_or("there is no such class")?);
         if !word.is(PageState::Small, class as u64) && !word.is(PageState::Retiring, class as u64) {
@@ -253,21 +337,31 @@ impl Raw {
         if block * geometry.size != at || block >= geometry.blocks {
             return Err("no block begins there");
         }
-        let (bits, bit) = (self.bits(page, block / 64), 1u64 << (block % 64));
-        if cfg!(shmem_poison) && bits.load(Ordering::Relaxed) & bit != 0 {
-            poison::poison(self.header.segment_id, offset, geometry.size.into());
-        }
-        // CRASH free: before this the block is live and unreachable, after it it is free; hints may be behind.
+        Ok((page, block))
+    }
+
+    /// Where a block stands, and its size.
+    #[inline]
+    pub(super) fn place(&self, page: u64, class: usize, block: u32) -> (u64, u64) {
+        let size = self.classes.get(class).map_or(0, |class| class.size);
+        (self.page_at(page) + u64::from(block * size), size.into())
+    }
+
+    /// Gives blocks of one word of a page of the class back; tells which of them were taken.
+    #[inline]
+    pub(super) fn clear(&self, page: u64, class: usize, word: u32, blocks: u64) -> u64 {
+        let bits = self.bits(page, word);
+        // CRASH clear: before this the blocks are taken and unreachable, after it they are free; hints may be behind.
         // SYNC block: Release pairs with `claim`. SYNC relist, SYNC retire: see there.
-        if bits.fetch_and(!bit, Ordering::SeqCst) & bit == 0 {
-            return Err("the block is free already");
-        }
-        let descriptor = self.descriptor(page);
+        let cleared = bits.fetch_and(!blocks, Ordering::SeqCst) & blocks;
+        let (descriptor, Some(geometry)) = (self.descriptor(page), self.classes.get(class)) else {
+            return cleared;
+        };
         match descriptor.listed.load(Ordering::SeqCst) {
-            ADOPTED => return Ok(()),
+            ADOPTED => return cleared,
             UNLISTED => {
                 // Not counted exactly (two frees at once may count as one): a hint.
-                let frees = descriptor.frees.load(Ordering::Relaxed).saturating_add(1);
+                let frees = descriptor.frees.load(Ordering::Relaxed).saturating_add(cleared.count_ones());
                 descriptor.frees.store(frees, Ordering::Relaxed);
                 if frees >= geometry.worth {
                     self.list_partial(page, class);
@@ -278,7 +372,7 @@ impl Raw {
         if bits.load(Ordering::Relaxed) == 0 {
             self.retire_if_empty(page, class);
         }
-        Ok(())
+        cleared
     }
 
     /// Gives a page of the class back to the free pages if every block of it is free.

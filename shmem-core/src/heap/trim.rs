@@ -38,7 +38,11 @@ impl Heap {
     /// # Errors
     /// What the system said; nothing is lost.
     pub(crate) fn trim(&self) -> Result<u64, AllocError> {
-        // Pages kept for their class that nothing is in.
+        // Blocks at hand that nobody waits for, then pages kept for their class that nothing is in.
+        self.empty_own_cache();
+        if let Some(participants) = self.participants() {
+            self.empty_free_caches(&participants);
+        }
         self.leave_all();
         self.heal(false);
         let (raw, slot) = (&self.raw, self.own_slot());

@@ -7,6 +7,7 @@ use super::raw::{Raw, bits_of};
 use crate::access::BlockInfo;
 use crate::error::Corrupt;
 use crate::mapping::superblock::{DESCRIPTOR_BYTES, HEAP_AT, STATE_AT, State};
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 /// How a segment's memory is used. Exact while nobody allocates or frees.
@@ -15,7 +16,8 @@ use std::sync::atomic::Ordering;
 pub struct HeapStats {
     /// What the heap may hold in all.
     pub capacity_bytes: u64,
-    /// What live blocks take (their usable sizes), with what deaths have made unreachable.
+    /// What live blocks take (their usable sizes), with what deaths have made unreachable, without what threads have at hand
+    /// in their magazines.
     pub used_bytes: u64,
     /// The rest of the capacity.
     pub free_bytes: u64,
@@ -50,6 +52,9 @@ impl Heap {
                 _ => raw.page_bytes(),
             };
         }
+        let cached =
+            raw.cached().map(|(_, class)| raw.classes.get(class).map_or(0, |class| class.size.into()));
+        let used = used.saturating_sub(cached.sum());
         let capacity = raw.capacity_pages() * raw.page_bytes();
         HeapStats {
             capacity_bytes: capacity,
@@ -63,6 +68,12 @@ impl Heap {
     /// Calls `f` with every live block, in the order of their offsets.
     pub(crate) fn for_each_live_block(&self, f: &mut dyn FnMut(BlockInfo)) {
         let raw = &self.raw;
+        let cached: HashSet<u64> = raw.cached().map(|(offset, _)| offset).collect();
+        let mut f = |block: BlockInfo| {
+            if !cached.contains(&block.offset) {
+                f(block);
+            }
+        };
         let mut page = 0;
         while page < raw.committed() {
             let word = raw.word(page);
@@ -241,6 +252,13 @@ impl Raw {
                     }
                 }
             }
+        }
+        if strict {
+            self.check_caches(|at, what| {
+                if findings.len() < MAX_FINDINGS {
+                    findings.push(Corrupt { at, what });
+                }
+            });
         }
         findings
     }

@@ -12,6 +12,7 @@ use crate::primitive::{AtomicU64, Ordering};
 use crate::sys;
 use arc_swap::ArcSwap;
 use std::cell::Cell;
+use std::ptr::NonNull;
 use std::sync::atomic::AtomicPtr;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Once};
 
@@ -57,6 +58,12 @@ struct Cache {
     context: Cell<*const Context>,
     /// The thread's slot in that mapping (`participant` fills it in), null if it has none yet.
     slot: Cell<*const u8>,
+    /// The base of that mapping if the thread has a cache of free blocks there, else 0.
+    blocks_of: Cell<usize>,
+    /// That cache (`heap` fills it in).
+    blocks: Cell<NonNull<u8>>,
+    /// How often the thread has asked [`is_due`] there; a higher number than asked for, once it was told to come later.
+    asked: Cell<u32>,
 }
 
 thread_local! {
@@ -67,6 +74,9 @@ thread_local! {
             epoch: Cell::new(0),
             context: Cell::new(std::ptr::null()),
             slot: Cell::new(std::ptr::null()),
+            blocks_of: Cell::new(0),
+            blocks: Cell::new(NonNull::dangling()),
+            asked: Cell::new(0),
         }
     };
 }
@@ -117,6 +127,8 @@ fn fill(cache: &Cache, at: usize) -> Option<*const Context> {
     let entry = table[..below].last().filter(|entry| at < entry.end)?;
     let context = Arc::as_ptr(&entry.context);
     cache.slot.set(std::ptr::null());
+    cache.blocks_of.set(0);
+    cache.asked.set(0);
     cache.base.set(entry.base);
     cache.len.set(entry.end - entry.base);
     cache.epoch.set(epoch);
@@ -133,10 +145,58 @@ pub(crate) fn remember_slot(at: *const u8, slot: *const u8) {
     });
 }
 
+/// What says whether a thread's cache is valid; to be asked with [`blocks_of`].
+#[derive(Clone, Copy)]
+pub(crate) struct Epoch(&'static Now);
+
+/// The epoch in which a mapping that is there now can be used.
+pub(crate) fn epoch() -> Epoch {
+    live_epoch();
+    Epoch(now())
+}
+
+/// This thread's cache of free blocks in the mapping at `base`, if the cache knows one. `epoch` was made since that was
+/// mapped.
+#[inline(always)]
+pub(crate) fn blocks_of(base: usize, epoch: Epoch) -> Option<NonNull<u8>> {
+    CACHE.with(|cache| {
+        // SYNC epoch: as in `holds`.
+        let knows =
+            cache.blocks_of.get() == base && cache.epoch.get() == epoch.0.epoch.load(Ordering::Relaxed);
+        knows.then(|| cache.blocks.get())
+    })
+}
+
+/// Stores this thread's cache of free blocks in the mapping it used last, if that is the one at `base`.
+pub(crate) fn remember_blocks(base: usize, blocks: NonNull<u8>) {
+    CACHE.with(|cache| {
+        if cache.holds(base) && cache.base.get() == base {
+            cache.blocks.set(blocks);
+            cache.blocks_of.set(base);
+        }
+    });
+}
+
+/// Counts how often this thread asks in the mapping at `base`, one after the other; whether that is more than `often`.
+pub(crate) fn is_due(base: usize, often: u32) -> bool {
+    let count = |cache: &Cache| {
+        let asked = cache.asked.get().wrapping_add(1);
+        cache.asked.set(asked);
+        asked > often && asked < u32::MAX / 2
+    };
+    CACHE.with(|cache| (cache.holds(base) || fill(cache, base).is_some()) && count(cache))
+}
+
+/// From now on [`is_due`] says no so many times.
+pub(crate) fn put_off(times: u32) {
+    CACHE.with(|cache| cache.asked.set(0u32.wrapping_sub(times)));
+}
+
 /// Forgets what this thread's cache holds.
 pub(crate) fn forget_cached() {
     CACHE.with(|cache| {
         cache.slot.set(std::ptr::null());
+        cache.blocks_of.set(0);
         cache.len.set(0);
     });
 }

@@ -71,12 +71,14 @@ pub(crate) struct FixedHeader {
     pub(crate) descriptors_at: u64,
     /// Where the heap's block bitmaps begin.
     pub(crate) bitmaps_at: u64,
+    /// Where the slots' caches of free blocks begin, one for each slot.
+    pub(crate) caches_at: u64,
     /// Where the heap's pages begin.
     pub(crate) data_at: u64,
     /// Where the reservation ends: `data_at + max_capacity`.
     pub(crate) end: u64,
     /// 0.
-    pub(crate) _reserved: [u64; 16],
+    pub(crate) _reserved: [u64; 15],
     /// The first eight bytes of the SHA-256 of all of the above.
     pub(crate) checksum: [u8; 8],
 }
@@ -106,6 +108,14 @@ pub(crate) const fn bitmap_bytes(page_shift: u32) -> u64 {
     (1 << page_shift) / 16 / 8
 }
 
+/// Bytes of one cache: room for the magazines of one thread.
+pub(crate) const CACHE_BYTES: u64 = 8192;
+
+/// How many thread slots have a cache: all, or none where a few blocks that one thread has at hand may be what another one lacks.
+pub(crate) const fn cache_count(page_shift: u32, slots: u32) -> u32 {
+    if page_shift == 16 { slots } else { 0 }
+}
+
 /// Bytes of descriptor for each heap page.
 pub(crate) const DESCRIPTOR_BYTES: u64 = 64;
 
@@ -126,7 +136,9 @@ impl FixedHeader {
         let descriptors_at = round_up(cells_at + u64::from(slots) * CELL_SIZE, OS_PAGE);
         let bitmaps_at = round_up(descriptors_at + pages * DESCRIPTOR_BYTES, OS_PAGE);
         // Heap pages are aligned to their own size, so that a block's alignment is its place in the page's.
-        let data_at = round_up(bitmaps_at + pages * bitmap_bytes(heap_page_shift), 1 << heap_page_shift);
+        let caches_at = round_up(bitmaps_at + pages * bitmap_bytes(heap_page_shift), OS_PAGE);
+        let caches_end = caches_at + u64::from(cache_count(heap_page_shift, slots)) * CACHE_BYTES;
+        let data_at = round_up(caches_end, 1 << heap_page_shift);
         let mut header = FixedHeader {
             magic: MAGIC,
             format_version: FORMAT_VERSION,
@@ -144,9 +156,10 @@ impl FixedHeader {
             cells_at,
             descriptors_at,
             bitmaps_at,
+            caches_at,
             data_at,
             end: data_at + max_capacity,
-            _reserved: [0; 16],
+            _reserved: [0; 15],
             checksum: [0; 8],
         };
         header.checksum = header.compute_checksum();

@@ -3,7 +3,7 @@
 //! This file needs `unsafe`: it reaches records in mapped memory.
 
 use super::cell::{Cells, CellsMapping};
-use super::recovery::{LockKind, Settle, Step};
+use super::recovery::{LockKind, Parting, Settle, Step};
 use super::slot::Slot;
 use super::{MAX_PROCESSES, evidence, thread};
 use crate::crash::crash_point;
@@ -91,6 +91,7 @@ pub(crate) struct Participants {
     lock_kinds: OnceLock<&'static [LockKind]>,
     steps: OnceLock<Vec<Step>>,
     settle: OnceLock<Settle>,
+    parting: OnceLock<Parting>,
 }
 
 // SAFETY: the mapped records it points to are atomics.
@@ -120,6 +121,7 @@ impl Participants {
             lock_kinds: OnceLock::new(),
             steps: OnceLock::new(),
             settle: OnceLock::new(),
+            parting: OnceLock::new(),
         }
     }
 
@@ -139,6 +141,32 @@ impl Participants {
         if let Some(settle) = self.settle.get() {
             settle(slot);
         }
+    }
+
+    /// Registers, once, what an upper layer does with a slot, by its index, that its thread is about to give back. It may
+    /// not be called: what is left undone is for the slot's next owner.
+    pub(crate) fn set_parting(&self, parting: Parting) {
+        let _ = self.parting.set(parting);
+    }
+
+    /// This process is about to give back one of its slots.
+    pub(super) fn prepare_to_part(&self, slot: &Slot) {
+        if let Some(parting) = self.parting.get()
+            && let Some((index, _)) = self.slots().find(|(_, own)| std::ptr::eq(*own, slot))
+        {
+            parting(index);
+        }
+    }
+
+    /// Runs `body` while this process has the slot with this index, if nobody has it; whether it did.
+    pub(crate) fn with_free_slot(&self, index: u32, body: impl FnOnce()) -> bool {
+        let (Some(own), Some(slot)) = (self.attached_now(), self.slot(index)) else { return false };
+        let taken = slot.take(index, own);
+        if taken {
+            body();
+            slot.give_back();
+        }
+        taken
     }
 
     pub(super) fn lock_kinds(&self) -> &'static [LockKind] {
@@ -405,6 +433,7 @@ impl Participants {
                 if retired {
                     self.cells().free_if_of(slot.life(number));
                 }
+                self.prepare_to_part(slot);
                 slot.give_back();
             }
             crash_point!("detach.emptied");

@@ -41,6 +41,9 @@ pub(crate) type Step = Box<dyn Fn(u32) -> bool + Send + Sync>;
 /// thread of one process at a time settles a slot.
 pub(crate) type Settle = Box<dyn Fn(u32) + Send + Sync>;
 
+/// What an upper layer does with a slot, by its index, that this process has and is about to give back.
+pub(crate) type Parting = Box<dyn Fn(u32) + Send + Sync>;
+
 /// How recovery deals with one kind of lock.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LockKind {

@@ -311,6 +311,16 @@ impl SlotHandle {
         unsafe { self.0.as_ref() }
     }
 
+    /// Where the slot stands.
+    pub(crate) fn place(&self) -> *const u8 {
+        self.0.as_ptr().cast()
+    }
+
+    /// Which life of the slot it is; the next one has another number.
+    pub(crate) fn generation(&self) -> u32 {
+        generation(self.slot().word.load(Ordering::Relaxed))
+    }
+
     /// The thread's owner word.
     #[inline]
     pub(crate) fn owner(&self) -> Owner {

@@ -37,17 +37,18 @@ impl Drop for Attachments {
             // First: a death between leaves the cell to the slot's recovery. And nobody is to be woken by a thread's end
             // that is no death.
             drop(attachment.cell.take());
-            let Some(_mapped) = attachment.participants.upgrade() else { continue };
+            let Some(participants) = attachment.participants.upgrade() else { continue };
             if attachment.fork_generation != registry::fork_generation() {
                 continue; // The parent's slot, not ours.
             }
-            // The mapping lives while `_mapped` does.
+            // The mapping lives while `participants` does.
             let slot = attachment.handle.slot();
             if slot.holds() {
                 // Only the death of the process releases what the thread holds.
                 slot.cell.store(0, Ordering::Release);
                 slot.orphan();
             } else {
+                participants.prepare_to_part(slot);
                 slot.give_back();
             }
         }
@@ -82,6 +83,12 @@ pub(crate) fn current_owner<T>(at: *const T) -> Result<SlotHandle, LockError> {
         Some(slot) => Ok(SlotHandle(slot.cast())),
         None => attach_thread(at.cast()),
     }
+}
+
+/// As [`current_owner`], but only a slot that the thread keeps until it exits: none if it is about to.
+pub(crate) fn kept_slot(at: *const u8) -> Option<SlotHandle> {
+    let keeps = ATTACHMENTS.try_with(|_| ()).is_ok();
+    if keeps { current_owner(at).ok() } else { None }
 }
 
 #[cold]

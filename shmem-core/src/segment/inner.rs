@@ -121,7 +121,21 @@ impl Inner {
         let directory = Arc::new(directory.map_err(|e| damaged(&file, e))?);
         let recoverer = Arc::downgrade(&directory);
         let recover = move |dead| recoverer.upgrade().is_some_and(|directory| directory.recover(dead));
-        participants.set_steps(&LOCK_KINDS, vec![Box::new(recover)]);
+        let (with_dead, of_parting) = (Arc::downgrade(&heap), Arc::downgrade(&heap));
+        let known = Arc::downgrade(&participants);
+        let empty_caches = move |_| {
+            if let (Some(heap), Some(participants)) = (with_dead.upgrade(), known.upgrade()) {
+                heap.empty_free_caches(&participants);
+            }
+            true
+        };
+        participants.set_steps(&LOCK_KINDS, vec![Box::new(recover), Box::new(empty_caches)]);
+        participants.set_parting(Box::new(move |slot| {
+            if let Some(heap) = of_parting.upgrade() {
+                heap.empty_cache(slot);
+            }
+        }));
+        heap.set_participants(&participants);
         let Some(registration) = registry::register(&context) else {
             // The kernel gave out a range that is mapped already: not possible while the registry is right.
             return Err(OpenError::NoAddressSpace { name: file.name(), wanted_bytes: header.end });

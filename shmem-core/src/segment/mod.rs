@@ -11,6 +11,8 @@ mod inner;
 mod life_tests;
 #[cfg(test)]
 mod liveness_tests;
+#[cfg(test)]
+mod magazine_tests;
 mod migrate;
 #[cfg(test)]
 mod migrate_tests;

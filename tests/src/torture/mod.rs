@@ -25,6 +25,7 @@
 pub mod counter;
 pub mod creation;
 pub mod directory;
+pub mod heap;
 pub mod ledger;
 pub mod locks;
 pub mod points;
@@ -42,8 +43,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// Every suite.
-pub const SUITES: &[&dyn Suite] =
-    &[&locks::Locks, &directory::Directory, &creation::Creation, &counter::Counter, &points::Points];
+pub const SUITES: &[&dyn Suite] = &[
+    &locks::Locks,
+    &directory::Directory,
+    &heap::Heap,
+    &creation::Creation,
+    &counter::Counter,
+    &points::Points,
+];
 
 /// What is tortured, and how it is known to have stood it.
 pub trait Suite: Sync {

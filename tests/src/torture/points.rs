@@ -10,7 +10,7 @@
 
 use super::directory::{self, Op};
 use super::ledger::word;
-use super::{Ended, Runner, Scene, Suite, creation};
+use super::{Ended, Runner, Scene, Suite, creation, heap};
 
 /// See the [module](self).
 pub struct Points;
@@ -36,6 +36,8 @@ enum Act {
     Crowd,
     /// Names now and then, and mostly large blocks; first, it recovers.
     Pages,
+    /// Allocates and frees.
+    Blocks,
     /// Creates, opens and removes segments.
     Segments,
     /// Likewise, where files must have names.
@@ -96,6 +98,7 @@ const WORKLOADS: &[Workload] = &[
     Workload { points: "pin.cleared", act: Act::Crowd, after: &[], fresh: false },
     Workload { points: "detach.", act: Act::Crowd, after: &[], fresh: false },
     Workload { points: "slot.given-back", act: Act::Crowd, after: &[], fresh: false },
+    Workload { points: "magazine.", act: Act::Blocks, after: &[], fresh: false },
     names("unlink.anonymous", &[], &[Op::Anonymous, Op::LetGo]),
     names("migrate.", &[], &[Op::Migrate, Op::FindOrConstruct]),
     fresh("grow."),
@@ -194,7 +197,7 @@ fn arm(act: Act, die_at: &str, nth: u64) {
     match act {
         Act::Temporary => shmem_core::__crash::lack_unnamed_files(false),
         Act::Old => shmem_core::__crash::lack_unnamed_files(true),
-        Act::Names(_) | Act::Crowd | Act::Pages | Act::Segments => {}
+        Act::Names(_) | Act::Crowd | Act::Pages | Act::Blocks | Act::Segments => {}
     }
     assert!(die_at.is_empty() || shmem_core::__crash::arm(die_at, nth), "there is no point {die_at}");
 }
@@ -228,8 +231,10 @@ impl Suite for Points {
     }
 
     fn prepare(&self, scene: &Scene) {
-        if let Act::Names(_) | Act::Crowd | Act::Pages = stage(scene) {
-            directory::prepare(scene);
+        match stage(scene) {
+            Act::Names(_) | Act::Crowd | Act::Pages => directory::prepare(scene),
+            Act::Blocks => heap::prepare(scene),
+            Act::Segments | Act::Temporary | Act::Old => {}
         }
     }
 
@@ -255,6 +260,10 @@ impl Suite for Points {
                     (0..5).for_each(|_| worker.work_on_pages());
                 }
             }
+            Act::Blocks => {
+                let mut worker = heap::Worker::new(scene, thread, desk);
+                (0..STEPS).for_each(|_| worker.step());
+            }
             Act::Segments | Act::Temporary | Act::Old => {
                 let mut worker = creation::Worker::new(scene, thread, desk);
                 (0..STEPS).for_each(|_| worker.step());
@@ -267,6 +276,7 @@ impl Suite for Points {
     fn audit(&self, scene: &Scene) {
         scene.threads(1, |thread, desk| match stage(scene) {
             Act::Names(_) | Act::Crowd | Act::Pages => directory::audit(scene, thread, desk, scene.is_last()),
+            Act::Blocks => heap::audit(scene, thread, desk),
             Act::Segments | Act::Temporary | Act::Old => {
                 creation::audit(scene, thread, desk, scene.is_last());
             }

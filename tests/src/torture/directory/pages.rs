@@ -1,7 +1,7 @@
 //! Large blocks beside the names, for deaths at the heap's own points.
 
 use super::Worker;
-use shmem_core::{Segment, ShmMutex};
+use shmem_core::Segment;
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
@@ -21,9 +21,8 @@ impl Worker<'_> {
     pub fn work_on_pages(&mut self) {
         self.desk.doing("work on pages", 0);
         let segment = self.segment.clone();
-        // Who has a slot has an intent.
-        let lock = segment.find_or_construct::<ShmMutex<u64>>("slot", ShmMutex::new(0)).expect("a lock");
-        drop(lock.lock());
+        // It takes the directory's lock: who has a slot has an intent.
+        segment.objects().expect("the directory is sound");
         let n = 2 + self.random.below(4) as usize;
         let (one, two) = (take(&segment, n), take(&segment, n));
         let free = |block, pages| {

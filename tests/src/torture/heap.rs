@@ -1,0 +1,294 @@
+//! The heap: blocks of all sizes, allocated by one process and freed by another.
+//!
+//! Each desk has places in the ledger, and in each at most one live block: where it stands and how large it is. A block
+//! is noted after it was allocated and struck out before it is freed, and processes exchange blocks by swapping words
+//! of the ledger. So what the ledger names is live, whoever dies, and what a death loses is what its worker had in hand.
+//! A live block bears its mark at both ends, and a free one does not:
+//!
+//! - a block that is handed out with a mark is somebody's already,
+//! - a block that has lost its mark was written to by somebody else, or freed and handed out again.
+//!
+//! The audit adds up what is live; what the heap says is in use beyond that was leaked.
+
+use super::ledger::{DESKS, Desk};
+use super::{Scene, Suite, die};
+use crate::Random;
+use shmem_core::{Segment, ShmMutex};
+use std::alloc::Layout;
+use std::collections::BTreeMap;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst, compiler_fence};
+
+/// See the [module](self).
+pub struct Heap;
+
+const PLACES: usize = 300;
+const EXCHANGED: usize = 64;
+
+/// The suite's words: the places of each desk, what is to be exchanged, and what was in use when nothing was allocated.
+const EXCHANGE: usize = DESKS * PLACES;
+const AT_FIRST: usize = EXCHANGE + EXCHANGED;
+/// What was leaked up to the last audit, in bytes.
+const LEAKED: usize = AT_FIRST + 1;
+
+const BYTES_LEAKED: usize = 0;
+const SELF_KILLED: usize = 1;
+
+/// A class each, most of them small; then spans.
+const SIZES: [usize; 24] = [
+    16, 24, 32, 40, 48, 64, 64, 64, 64, 80, 96, 128, 160, 256, 384, 512, 768, 1024, 2048, 4096, 8192, 32_768,
+    65_536, 200_000,
+];
+
+/// A block that the ledger names.
+#[derive(Clone, Copy)]
+struct Block {
+    offset: u64,
+    size: usize,
+}
+
+impl Block {
+    fn word(self) -> u64 {
+        (self.size as u64) << 40 | self.offset
+    }
+
+    fn of(word: u64) -> Option<Block> {
+        (word != 0).then_some(Block { offset: word & ((1 << 40) - 1), size: (word >> 40) as usize })
+    }
+
+    fn layout(self) -> Layout {
+        Layout::from_size_align(self.size, 8).expect("a size of the table's")
+    }
+
+    /// What stands at both of its ends while it is live.
+    fn mark(self) -> u64 {
+        (self.word() ^ 0x5EED_B10C).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1
+    }
+}
+
+fn open(scene: &Scene) -> Segment {
+    Segment::shared(scene.base()).size(512 << 20).open_or_create().unwrap()
+}
+
+/// One thread at work.
+pub(super) struct Worker<'s> {
+    scene: &'s Scene,
+    segment: Segment,
+    desk: Desk,
+    random: Random,
+    places: &'static [AtomicU64],
+    exchange: &'static [AtomicU64],
+}
+
+impl<'s> Worker<'s> {
+    pub(super) fn new(scene: &'s Scene, thread: usize, desk: Desk) -> Self {
+        desk.doing("open", 0);
+        let (segment, words) = (open(scene), scene.ledger().suite());
+        let first = scene.seat(thread) * PLACES;
+        let places = &words[first..first + PLACES];
+        let exchange = &words[EXCHANGE..EXCHANGE + EXCHANGED];
+        Worker { scene, segment, desk, random: scene.random(thread), places, exchange }
+    }
+
+    fn end(&self, block: Block, last: bool) -> *mut u64 {
+        let base = self.segment.access().context().base();
+        let at = block.offset as usize + if last { (block.size - 8) & !7 } else { 0 };
+        base.wrapping_add(at).cast()
+    }
+
+    fn marks(&self, block: Block) -> [u64; 2] {
+        // SAFETY: the ends of a block of this heap's: mapped, aligned to 8. Should two have it, that is what is looked for.
+        [false, true].map(|last| unsafe { self.end(block, last).read_volatile() })
+    }
+
+    fn write(&self, block: Block, mark: u64) {
+        for last in [false, true] {
+            // SAFETY: as in `marks`.
+            unsafe { self.end(block, last).write_volatile(mark) }
+        }
+    }
+
+    fn allocate(&mut self, i: usize) {
+        let size = match self.random.below(400) {
+            0 => *self.random.pick(&SIZES[20..]),
+            1..20 => *self.random.pick(&SIZES[14..20]),
+            _ => *self.random.pick(&SIZES[..14]),
+        };
+        self.desk.doing("allocate", size as u64);
+        let wanted = Block { offset: 0, size };
+        let got = match self.segment.access().allocate(wanted.layout()) {
+            Ok(got) => got,
+            Err(e) => return self.scene.corrupt(format!("{size} bytes: {e}")),
+        };
+        let base = self.segment.access().context().base().addr();
+        let block = Block { offset: (got.cast::<u8>().addr().get() - base) as u64, size };
+        if self.marks(block) == [block.mark(); 2] {
+            self.scene.double(format!("{size} bytes at {} were handed out twice", block.offset));
+        }
+        self.write(block, block.mark());
+        compiler_fence(SeqCst);
+        self.chance(50_000);
+        self.places[i].store(block.word(), SeqCst);
+        if self.scene.sabotages("twice", &mut self.random, 3000) {
+            self.places[(i + 1) % PLACES].store(block.word(), SeqCst);
+        }
+    }
+
+    fn free(&mut self, i: usize, block: Block) {
+        self.desk.doing("free", block.size as u64);
+        self.look_at(block);
+        self.places[i].store(0, SeqCst);
+        self.chance(50_000);
+        self.write(block, 0);
+        let at = NonNull::new(self.end(block, false).cast()).expect("no block stands at 0");
+        let times = if self.scene.sabotages("free", &mut self.random, 3000) { 2 } else { 1 };
+        for _ in 0..times {
+            // SAFETY: allocated with this layout, and named by nobody any more. (A second time it is reported, if it is
+            // found out, and else handed out twice: that is what the sabotage is for.)
+            unsafe { self.segment.access().deallocate(at, block.layout()) }
+            if times == 2 {
+                (0..100).for_each(|_| self.allocate_and_free());
+            }
+        }
+    }
+
+    /// Has the block that was just freed leave the thread's hands.
+    fn allocate_and_free(&self) {
+        let access = self.segment.access();
+        let layout = Layout::from_size_align(64, 8).expect("a layout");
+        let blocks: Vec<_> = (0..30).filter_map(|_| access.allocate(layout).ok()).collect();
+        // SAFETY: just allocated.
+        blocks.into_iter().for_each(|block| unsafe { access.deallocate(block.cast(), layout) });
+    }
+
+    fn look_at(&self, block: Block) {
+        let marks = self.marks(block);
+        if marks != [block.mark(); 2] {
+            self.scene.double(format!(
+                "{} bytes at {} are another's: {marks:x?} instead of {:x}",
+                block.size,
+                block.offset,
+                block.mark()
+            ));
+        }
+    }
+
+    /// One operation at a random place.
+    pub(super) fn step(&mut self) {
+        // Now many are live, now few.
+        let among = if self.random.below(2000) < 1000 { PLACES as u64 } else { 40 };
+        let i = self.random.below(among) as usize;
+        match Block::of(self.places[i].load(SeqCst)) {
+            None => self.allocate(i),
+            Some(block) if self.random.below(8) == 0 => {
+                self.desk.doing("exchange", block.size as u64);
+                self.look_at(block);
+                self.places[i].store(0, SeqCst);
+                let other = self.random.pick(self.exchange).swap(block.word(), SeqCst);
+                self.places[i].store(other, SeqCst);
+            }
+            Some(block) => self.free(i, block),
+        }
+        self.desk.done();
+    }
+
+    /// One time in `odds`, the end of this process.
+    fn chance(&mut self, odds: u64) {
+        if self.scene.dies(&mut self.random, odds, SELF_KILLED) {
+            die();
+        }
+    }
+}
+
+pub(super) fn prepare(scene: &Scene) {
+    let segment = open(scene);
+    drop(segment.construct::<ShmMutex<u64>>("lock", ShmMutex::new(0)).unwrap());
+    scene.ledger().suite()[AT_FIRST].store(segment.used(), SeqCst);
+}
+
+pub(super) fn audit(scene: &Scene, thread: usize, desk: Desk) {
+    let worker = Worker::new(scene, thread, desk);
+    let (segment, words) = (&worker.segment, scene.ledger().suite());
+    desk.doing("recover", 0);
+    segment.recover();
+    desk.doing("check", 0);
+    scene.check(segment, "audit");
+    if segment.memory().bad_frees > 0 {
+        scene.corrupt(format!("{} frees were refused", segment.memory().bad_frees));
+    }
+    let (mut live, mut bytes) = (BTreeMap::new(), 0);
+    for block in words[..AT_FIRST].iter().filter_map(|word| Block::of(word.load(SeqCst))) {
+        worker.look_at(block);
+        // What the heap took for it.
+        // SAFETY: live, and this size is usable; it does not grow.
+        let usable = unsafe {
+            let at = NonNull::new(worker.end(block, false).cast()).expect("no block stands at 0");
+            segment.access().grow_in_place(at, block.layout(), block.size)
+        };
+        bytes += usable.unwrap_or(block.size) as u64;
+        if live.insert(block.offset, block.size as u64).is_some() {
+            scene.double(format!("the block at {} is in two places", block.offset));
+        }
+    }
+    for ((offset, size), (next, _)) in live.iter().zip(live.iter().skip(1)) {
+        if offset + size > *next {
+            scene.double(format!("the blocks at {offset} and {next} overlap"));
+        }
+    }
+    let (used, at_first) = (segment.used(), words[AT_FIRST].load(SeqCst));
+    match used.checked_sub(bytes + at_first) {
+        None => scene.double(format!("{used} bytes are in use; {bytes} in live blocks, {at_first} at first")),
+        Some(leaked) => {
+            let before = words[LEAKED].swap(leaked, SeqCst);
+            scene.count(BYTES_LEAKED, leaked.saturating_sub(before));
+        }
+    }
+}
+
+impl Suite for Heap {
+    fn name(&self) -> &'static str {
+        "heap"
+    }
+
+    fn about(&self) -> &'static str {
+        "blocks of all sizes: none in two hands, none freed while live, little lost"
+    }
+
+    fn counts(&self) -> &'static [&'static str] {
+        &["bytes leaked", "killed by themselves"]
+    }
+
+    fn sabotages(&self) -> &'static [&'static str] {
+        &["twice", "free"]
+    }
+
+    fn prepare(&self, scene: &Scene) {
+        prepare(scene);
+    }
+
+    fn work(&self, scene: &Scene) {
+        let threads = 1 + scene.random(0).below(2) as usize;
+        scene.threads(threads, |thread, desk| {
+            let mut worker = Worker::new(scene, thread, desk);
+            while scene.goes_on() {
+                worker.step();
+            }
+        });
+    }
+
+    fn recover(&self, scene: &Scene) {
+        scene.threads(1, |_, desk| {
+            while scene.goes_on() {
+                desk.doing("recover", 0);
+                let segment = open(scene);
+                segment.recover();
+                desk.doing("check", 0);
+                scene.check(&segment, "while others work");
+            }
+        });
+    }
+
+    fn audit(&self, scene: &Scene) {
+        scene.threads(1, |thread, desk| audit(scene, thread, desk));
+    }
+}
