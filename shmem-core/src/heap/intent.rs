@@ -16,6 +16,8 @@
 //! | any | none | the operation had not begun, or was through |
 //!
 //! A thread without a slot (it never locked anything here) works without an intent: its death costs the pages in hand.
+//!
+//! This file needs `unsafe`: it turns places in the slot table into references to mapped atomics.
 
 use super::Heap;
 use super::page::{MAX_PAYLOAD, PageState, Word};
