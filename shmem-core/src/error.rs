@@ -251,6 +251,14 @@ pub enum AllocError {
         /// The alignment asked for.
         align: u32,
     },
+    /// A block cannot become that long where it stands; nothing was changed.
+    #[error("the block cannot grow to {wanted_bytes} bytes where it stands, only to {possible_bytes}")]
+    CannotExpand {
+        /// The least size asked for.
+        wanted_bytes: u64,
+        /// What it could grow to, as it looked; 0 if it is no live block of the layout given.
+        possible_bytes: u64,
+    },
     /// The value stands in no segment (a value on the stack, say), so there is no heap to allocate from.
     #[error("the value stands in no segment, so it has no heap")]
     NoSegment,

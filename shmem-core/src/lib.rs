@@ -76,6 +76,7 @@
 //! | containers | [`ShmVec`], [`ShmString`], [`ShmHashMap`], [`ShmHashSet`], [`ShmBox`], [`ShmBoxSlice`], [`ShmOption`] |
 //! | locks | [`ShmMutex`] |
 //! | errors | [`enum@Error`] and its families [`OpenError`], [`NameError`], [`AllocError`], [`LockError`], [`Corrupt`] |
+//! | memory as bytes, in a segment | [`Segment::allocate`], [`Segment::deallocate`], [`BlockHandle`] |
 //! | memory without any structure | [`SharedMemory`], [`FileMapping`], [`MappedRegion`] |
 //! | looking in from outside | [`Segment::objects`], [`Segment::participants`], [`StoredType`], [`Fingerprint`], [`HeapStats`] |
 //! | containers of your own | [`access`], [`OffsetPtr`], [`Visitor`], [`TypeInfo`] |
@@ -148,10 +149,10 @@ pub use sync::{
 pub use error::{AllocError, Corrupt, Error, LockError, NameError, OpenError, Result};
 
 // Descriptions of types and memory, for tools and for containers of your own.
-pub use heap::{BadFree, BadFreeHook, HeapStats, set_bad_free_hook};
+pub use heap::{BadFree, BadFreeHook, HeapStats, SizeClassStats, set_bad_free_hook};
 pub use layout::{
-    ConstArg, Difference, Field, Fingerprint, GenericArg, Interior, Kind, Origin, Reach, StoredType,
-    TypeInfo, TypeRef, Variant, Versions, Visitor,
+    BlockHandle, ConstArg, Difference, Field, Fingerprint, GenericArg, Interior, Kind, Origin, Reach,
+    StoredType, TypeInfo, TypeRef, Variant, Versions, Visitor,
 };
 pub use ptr::OffsetPtr;
 

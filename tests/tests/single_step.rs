@@ -69,6 +69,11 @@ fn containers() {
     survive(operations::containers::ALL);
 }
 
+#[test]
+fn memory() {
+    survive(operations::memory::ALL);
+}
+
 /// Two numbers that are raised one after the other, with nothing to keep them together.
 const HOLE: Operation = Operation {
     name: "hole",

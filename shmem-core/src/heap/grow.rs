@@ -166,9 +166,10 @@ impl Heap {
             if !emptied {
                 emptied = true;
                 if let Some(participants) = self.participants() {
+                    participants.release_dead();
                     self.empty_free_caches(&participants);
+                    self.empty_own_cache(&participants);
                 }
-                self.empty_own_cache();
                 continue;
             }
             let survey = self.heal(true);

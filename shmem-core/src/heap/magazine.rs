@@ -30,12 +30,12 @@ use super::report::BadFree;
 use crate::crash::crash_point;
 use crate::mapping::registry;
 use crate::mapping::superblock::{CACHE_BYTES, SLOT_SIZE, cache_count};
-use crate::participant::{Participants, kept_slot};
+use crate::participant::{Participants, SlotHandle, kept_slot, known_slot};
 use std::collections::HashSet;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
 /// A thread that has allocated less often than this has no cache yet: most that only look at a segment never need one.
 const BEFORE_A_CACHE: u32 = 16;
@@ -46,9 +46,10 @@ const BEFORE_ANOTHER_TRY: u32 = 10_000;
 /// What begins a cache.
 #[repr(C)]
 pub(super) struct CacheHeader {
-    /// The generation of the slot in whose life the cache was emptied last: what is in it now is of that life.
-    generation: AtomicU32,
-    _zero: [u32; 15],
+    /// The generation of the slot in whose life the cache was emptied last, + 1: what is in it now is of that life. 0 if that
+    /// never was.
+    life: AtomicU64,
+    _zero: [u64; 7],
 }
 
 const _: () = assert!(size_of::<CacheHeader>() == CACHE_HEADER_BYTES as usize);
@@ -87,9 +88,8 @@ impl<'h> Cache<'h> {
     pub(super) fn magazine_at(self, at: u32, kept: u32) -> Magazine<'h> {
         // SAFETY: `Classes` puts all magazines into a cache, 8-aligned; atomics may be shared.
         unsafe {
-            let at = self.at.add(at as usize).cast::<[AtomicU64; MAGAZINE_HEADER_WORDS]>();
-            let items = std::slice::from_raw_parts(at.add(1).cast().as_ptr(), kept as usize);
-            Magazine { header: at.as_ref(), items }
+            let at = self.at.add(at as usize).cast().as_ptr();
+            Magazine { words: std::slice::from_raw_parts(at, MAGAZINE_HEADER_WORDS + kept as usize) }
         }
     }
 }
@@ -100,9 +100,8 @@ impl<'h> Cache<'h> {
 /// for whoever learns of the death, or gets the slot.
 #[derive(Clone, Copy)]
 pub(super) struct Magazine<'h> {
-    /// Zero, and the count. So the two words before an item are always this magazine's.
-    header: &'h [AtomicU64; MAGAZINE_HEADER_WORDS],
-    items: &'h [AtomicU64],
+    /// Zero, the count, the offsets. So there are two words before each offset.
+    words: &'h [AtomicU64],
 }
 
 /// What became of a block that was to be put into a magazine.
@@ -116,16 +115,21 @@ pub(super) enum Pushed {
     There,
 }
 
-impl Magazine<'_> {
+impl<'h> Magazine<'h> {
+    #[inline(always)]
+    fn items(self) -> &'h [AtomicU64] {
+        &self.words[MAGAZINE_HEADER_WORDS..]
+    }
+
     #[inline(always)]
     fn len(self) -> usize {
-        self.header[MAGAZINE_HEADER_WORDS - 1].load(Ordering::Relaxed) as usize
+        self.words[MAGAZINE_HEADER_WORDS - 1].load(Ordering::Relaxed) as usize
     }
 
     #[inline(always)]
     fn set_len(self, len: usize) {
         compiler_fence(Ordering::SeqCst);
-        self.header[MAGAZINE_HEADER_WORDS - 1].store(len as u64, Ordering::Relaxed);
+        self.words[MAGAZINE_HEADER_WORDS - 1].store(len as u64, Ordering::Relaxed);
         compiler_fence(Ordering::SeqCst);
     }
 
@@ -133,7 +137,7 @@ impl Magazine<'_> {
     #[inline(always)]
     pub(super) fn pop(self) -> Option<u64> {
         let last = self.len().wrapping_sub(1);
-        let offset = self.items.get(last)?.load(Ordering::Relaxed);
+        let offset = self.items().get(last)?.load(Ordering::Relaxed);
         self.set_len(last);
         Some(offset)
     }
@@ -142,10 +146,13 @@ impl Magazine<'_> {
     #[inline(always)]
     pub(super) fn push(self, offset: u64, most: usize) -> Pushed {
         let len = self.len();
-        let Some(item) = self.items.get(len).filter(|_| len < most) else { return Pushed::Full };
-        // SAFETY: the words are the magazine's: items, or the header before them, which holds no block's offset.
-        let newest = unsafe { &*std::ptr::from_ref(item).sub(2).cast::<[AtomicU64; 2]>() };
-        if newest.iter().any(|word| word.load(Ordering::Relaxed) == offset) {
+        let Some([older, newest, item]) = self.words.get(len..).and_then(|words| words.first_chunk()) else {
+            return Pushed::Full;
+        };
+        if len >= most {
+            return Pushed::Full;
+        }
+        if older.load(Ordering::Relaxed) == offset || newest.load(Ordering::Relaxed) == offset {
             return Pushed::There;
         }
         item.store(offset, Ordering::Relaxed);
@@ -161,13 +168,13 @@ impl Magazine<'_> {
 
     /// How many blocks an empty magazine is filled with, which is to hold `most`.
     pub(super) fn room(self, most: usize) -> usize {
-        if self.len() == 0 { self.items.len().min(most).div_ceil(2) } else { 0 }
+        if self.len() == 0 { self.items().len().min(most).div_ceil(2) } else { 0 }
     }
 
     /// Puts blocks into an empty magazine, of which the first is to be popped first; they are in it when
     /// [`filled`](Self::filled) says so.
     pub(super) fn fill(self, offsets: impl Iterator<Item = u64>, len: usize) {
-        for (item, offset) in self.items[..len].iter().rev().zip(offsets) {
+        for (item, offset) in self.items()[..len].iter().rev().zip(offsets) {
             item.store(offset, Ordering::Relaxed);
         }
     }
@@ -180,8 +187,8 @@ impl Magazine<'_> {
 
     /// The blocks in it. Of a damaged one, none.
     fn blocks(self) -> impl Iterator<Item = u64> {
-        let len = Some(self.len()).filter(|len| *len <= self.items.len()).unwrap_or(0);
-        self.items[..len].iter().map(|item| item.load(Ordering::Relaxed))
+        let len = Some(self.len()).filter(|len| *len <= self.items().len()).unwrap_or(0);
+        self.items()[..len].iter().map(|item| item.load(Ordering::Relaxed))
     }
 }
 
@@ -205,35 +212,50 @@ impl Heap {
     /// As [`magazine`](Self::magazine) for a thread that has no cache yet: gives it one once that is worth it.
     #[cold]
     pub(super) fn first_magazine(&self, class: &Class) -> Option<Magazine<'_>> {
-        if class.kept == 0 || !registry::is_due(self.raw.base(), BEFORE_A_CACHE) {
+        if class.kept == 0 || self.checked {
             return None;
         }
-        if self.adopt_cache().is_none() {
+        let is_due = registry::is_due(self.raw.base(), BEFORE_A_CACHE);
+        if self.adopt_cache(is_due).is_none() && is_due {
             registry::put_off(BEFORE_ANOTHER_TRY);
         }
         self.magazine(class)
     }
 
-    /// Gives this thread the cache of its slot, if it has, or can have, a slot, and there is memory for it.
-    fn adopt_cache(&self) -> Option<()> {
-        let base = self.raw.base();
+    /// Gives this thread the cache of its slot, if it has used that before; or, if it is `new`, if it has, or may take, a
+    /// slot, and there is memory for it.
+    fn adopt_cache(&self, new: bool) -> Option<()> {
+        let (base, participants) = (self.raw.base(), self.participants()?);
+        if let Some(cache) = self.known_cache(&participants) {
+            registry::remember_blocks(base, cache.at);
+            return Some(());
+        }
+        if !new || known_slot(&participants).is_none() && !participants.has_slots_to_spare() {
+            return None;
+        }
         let slot = kept_slot(base as *const u8)?;
-        let index = (slot.place().addr().wrapping_sub(base) as u64 - self.raw.header.slots_at) / SLOT_SIZE;
-        let (word, bit) = self.raw.has_cache(index as u32)?;
+        let index = self.raw.index_of(&slot);
+        let (word, bit) = self.raw.has_cache(index)?;
         if word.load(Ordering::Acquire) & bit == 0 {
-            let offset = self.raw.cache_at(index as u32);
-            self.commit.commit(offset, CACHE_BYTES).ok()?;
+            self.commit.commit(self.raw.cache_at(index), CACHE_BYTES).ok()?;
             // CRASH cache: memory is behind a cache that nobody knows of; the slot's next owner commits it again.
             word.fetch_or(bit, Ordering::AcqRel);
         }
-        let cache = self.raw.cache(index as u32)?;
-        if cache.header().generation.load(Ordering::Relaxed) != slot.generation() {
-            self.empty(cache);
-            crash_point!("magazine.adopted");
-            cache.header().generation.store(slot.generation(), Ordering::Relaxed);
-        }
+        let cache = self.raw.cache(index)?;
+        self.empty(cache);
+        crash_point!("magazine.adopted");
+        cache.header().life.store(u64::from(slot.generation()) + 1, Ordering::Relaxed);
         registry::remember_blocks(base, cache.at);
         Some(())
+    }
+
+    /// The cache that this thread uses, whatever segment it has used last.
+    fn known_cache(&self, participants: &Arc<Participants>) -> Option<Cache<'_>> {
+        let slot = known_slot(participants)?;
+        let index = self.raw.index_of(&slot);
+        let cache = self.raw.cache(index)?;
+        let of_this_life = cache.header().life.load(Ordering::Relaxed) == u64::from(slot.generation()) + 1;
+        of_this_life.then_some(cache)
     }
 
     /// Gives back what is in the cache, one block at a time, obeying nothing that is no live block of its class.
@@ -243,19 +265,25 @@ impl Heap {
             if magazine.len() > geometry.kept as usize {
                 magazine.set_len(0);
             }
+            magazine.words[0].store(0, Ordering::Relaxed);
             if magazine.len() > 0 {
-                self.flush(magazine, class, 0);
+                self.flush(magazine, class, 0, false);
             }
         }
     }
 
-    /// Gives back the newest blocks of a magazine until so many are left.
+    /// Gives back the newest blocks of a magazine until so many are left. A block that was freed twice is counted and, if it is
+    /// to be `told`, reported.
     #[cold]
     #[inline(never)]
-    pub(super) fn flush(&self, magazine: Magazine<'_>, class: usize, left: usize) {
-        let place = |at: usize| self.raw.locate(magazine.items[at].load(Ordering::Relaxed), class);
-        let mut len = magazine.len().min(magazine.items.len());
-        while len > left {
+    pub(super) fn flush(&self, magazine: Magazine<'_>, class: usize, left: usize, told: bool) {
+        let place = |at: usize| self.raw.locate(magazine.items()[at].load(Ordering::Relaxed), class);
+        loop {
+            // Anew each time: who is told of a bad free may allocate and free.
+            let mut len = magazine.len().min(magazine.items().len());
+            if len <= left {
+                return;
+            }
             len -= 1;
             let Ok((page, block)) = place(len) else {
                 magazine.set_len(len);
@@ -275,8 +303,12 @@ impl Heap {
             crash_point!("magazine.flushing");
             let cleared = self.raw.clear(page, class, block / 64, bits);
             for bit in bits_of(bits & !cleared) {
-                let (offset, size_bytes) = self.raw.place(page, class, block / 64 * 64 + bit as u32);
-                self.bad_free(BadFree { offset, size_bytes, why: "the block was freed twice" });
+                let (offset, size_bytes) = self.raw.block_place(page, class, block / 64 * 64 + bit as u32);
+                if told {
+                    self.bad_free(BadFree { offset, size_bytes, why: "the block was freed twice" });
+                } else {
+                    self.raw.head().bad_frees.fetch_add(1, Ordering::Relaxed);
+                }
             }
         }
     }
@@ -300,8 +332,8 @@ impl Heap {
     }
 
     /// Gives back what is in this thread's cache.
-    pub(super) fn empty_own_cache(&self) {
-        if let Some(cache) = self.own_cache() {
+    pub(super) fn empty_own_cache(&self, participants: &Arc<Participants>) {
+        if let Some(cache) = self.known_cache(participants) {
             self.empty(cache);
         }
     }
@@ -345,6 +377,10 @@ impl Raw {
         has.then(|| (&self.head().caches[slot as usize / 64], 1 << (slot % 64)))
     }
 
+    fn index_of(&self, slot: &SlotHandle) -> u32 {
+        ((slot.place().addr().wrapping_sub(self.base()) as u64 - self.header.slots_at) / SLOT_SIZE) as u32
+    }
+
     fn cache_at(&self, slot: u32) -> u64 {
         self.header.caches_at + u64::from(slot) * CACHE_BYTES
     }
@@ -376,7 +412,7 @@ impl Raw {
 
 #[cfg(test)]
 pub(crate) fn cache_layout() -> crate::format_test::StoredLayout {
-    crate::format_test::stored_layout!(CacheHeader { generation, _zero })
+    crate::format_test::stored_layout!(CacheHeader { life, _zero })
 }
 
 #[cfg(test)]
@@ -399,7 +435,7 @@ pub(crate) mod test_support {
             for cache in (0..self.raw.header.slots).filter_map(|slot| self.raw.cache(slot)) {
                 for (_, class) in self.raw.classes.cached() {
                     let magazine = cache.magazine(class);
-                    for (i, at) in magazine.header.iter().chain(magazine.items).enumerate() {
+                    for (i, at) in magazine.words.iter().enumerate() {
                         at.store(word(i), Ordering::SeqCst);
                     }
                 }

@@ -5,7 +5,8 @@
 //! # Glossary
 //! A **page** is 4, 16 or 64 KiB (by the segment's greatest size). A **block** up to half a page is one of many equal
 //! ones in a page of its **size class**; a larger one is a **span** of whole pages. Out of band stand, for each page, a
-//! **descriptor** and a **bitmap** with one bit for each block.
+//! **descriptor** and a **bitmap** with one bit for each block. A thread's **cache** has **magazines** of blocks that are free
+//! for it alone. A **raw** block was asked for as bytes, and bears a mark (see `marks`).
 //!
 //! # What is the truth
 //! The first word of each descriptor says what the page is, the bitmap which of its blocks are taken. Nothing else
@@ -24,18 +25,21 @@
 //! | `Punched` | 1 if there may be memory | `Punching` (to be committed, or punched again) · `Body` (of such a run) | anyone |
 //!
 //! Each step is one compare-and-swap of the word and counts its generation up. A block is allocated by setting its bit
-//! and finding the page's word unchanged, and freed by clearing the bit: two read-modify-writes for the pair.
+//! and finding the page's word unchanged, and freed by clearing the bit: two read-modify-writes for the pair. A thread that
+//! has a cache mostly does neither: it takes the block from a magazine, and puts it there.
 //! `small` shows why the two protocols cannot miss each other.
 //!
 //! # Deaths
 //! | killed while | what is left |
 //! |---|---|
-//! | allocating | at most one bit that nobody knows of |
-//! | freeing | the block live or free; a page on no list, which is found before the heap grows |
+//! | allocating | at most one bit that nobody knows of; or, filling a magazine, those of one bitmap word that were to go into it |
+//! | freeing | the block live or free; a page on no list, which is found before the heap grows; or, emptying a magazine, the blocks of one bitmap word taken and nobody's |
 //! | retiring a page | a page nothing is allocated from, until somebody looks at all pages |
 //! | claiming, freeing or resizing a span | an intent, by which recovery frees the pages in hand, or completes what was decided; a block that was allocated and not handed out is unreachable |
 //! | giving memory back, or asking for it again | an intent, by which recovery makes the pages in hand `Punched` |
 //! | committing memory | memory that the next step finds committed |
+//! | marking a raw block, or freeing one | the block raw, or taken and unreachable |
+//! | overwriting free memory | the block or page in hand is unreachable |
 //!
 //! (A thread that has no slot has no intent: the pages it had in hand stay claimed.) Unreachable blocks stay accounted as used,
 //! until leaks are recovered. No step is ever waited for, but one: who finds no memory while a claim is under way has the
@@ -43,13 +47,14 @@
 //!
 //! # Never
 //! This layer makes no system call ([`Commit`] does), touches no page that is not committed, not even to read it, writes to no
-//! block, and obeys no free of a block that is not live.
+//! block but free ones that are to be overwritten, and obeys no free of a block that is not live.
 
 mod at_hand;
 mod classes;
 mod grow;
 mod intent;
 mod magazine;
+mod marks;
 mod page;
 mod poison;
 mod raw;
@@ -57,14 +62,16 @@ mod report;
 mod resize;
 mod small;
 mod span;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod trim;
 mod walk;
+mod zero;
 
 pub(crate) use intent::Threads;
 pub use report::{BadFree, BadFreeHook, set_bad_free_hook};
-pub use walk::HeapStats;
+pub use stats::{HeapStats, SizeClassStats};
 
 use crate::access::{Allocate, BlockInfo, MAX_ALIGN};
 use crate::error::{AllocError, Corrupt};
@@ -96,6 +103,8 @@ pub(crate) struct Heap {
     abandoned: Mutex<HashMap<u64, u64>>,
     /// Held while committing. Never blocked on.
     growing: Mutex<()>,
+    /// Whether every free is checked as well as can be. A wish of this process: it changes nothing that is stored.
+    checked: bool,
 }
 
 impl Heap {
@@ -157,6 +166,7 @@ impl Heap {
             threads: OnceLock::new(),
             abandoned: Mutex::default(),
             growing: Mutex::default(),
+            checked: false,
         };
         if cfg!(shmem_poison) {
             let (base, data) = (heap.raw.base(), header.data_at);
@@ -166,6 +176,16 @@ impl Heap {
             });
         }
         Ok(heap)
+    }
+
+    /// The same heap, which checks every free as well as can be, or does not.
+    pub(crate) fn with_checks(mut self, checked: bool) -> Heap {
+        self.checked = checked;
+        if checked {
+            // Nothing is kept at hand: each free is seen by all.
+            self.quick_base = usize::MAX;
+        }
+        self
     }
 
     /// How long the file must be for what the heap has committed; a shorter one was truncated.
@@ -192,8 +212,19 @@ impl Heap {
         let _ = self.participants.set(Arc::downgrade(participants));
     }
 
+    /// Whether the byte at `offset` stands in a heap page that has memory behind it.
+    pub(crate) fn has_page(&self, offset: u64) -> bool {
+        self.raw.page_of(offset).is_ok()
+    }
+
     fn offset_of(&self, block: NonNull<u8>) -> u64 {
         block.addr().get().wrapping_sub(self.raw.base()) as u64
+    }
+
+    #[cold]
+    fn refuse_raw(&self, offset: u64, layout: Layout) {
+        let why = "the block was allocated raw, and is to be freed so";
+        self.bad_free(BadFree { offset, size_bytes: layout.size() as u64, why });
     }
 
     #[cold]
@@ -285,6 +316,9 @@ impl Heap {
     #[cold]
     #[inline(never)]
     fn deallocate_slow(&self, offset: u64, layout: Layout) {
+        if self.checked && self.is_raw(offset) {
+            return self.refuse_raw(offset, layout);
+        }
         match self.raw.classes.of(layout.size(), layout.align()) {
             Some(class) => self.free_small(offset, class, layout),
             None => self.free_span(offset, layout),

@@ -24,7 +24,7 @@ static HOOK: ArcSwapOption<BadFreeHook> = ArcSwapOption::const_empty();
 
 /// Installs what is called, on the thread that frees, after a block that is not live was not freed; gives the hook
 /// that stood before. Without one a bad free is only counted. The hook must not panic: the free may be part of an
-/// unwinding that is already under way.
+/// unwinding that is already under way. Nor may it fork: the child would go on with its parent's free.
 pub fn set_bad_free_hook(hook: Option<BadFreeHook>) -> Option<BadFreeHook> {
     HOOK.swap(hook.map(Arc::new)).map(|before| *before)
 }

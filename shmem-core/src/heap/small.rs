@@ -103,7 +103,7 @@ impl Heap {
                 let _ =
                     current.compare_exchange(seen, encode(page, word), Ordering::Relaxed, Ordering::Relaxed);
             }
-            return Ok(self.hand_out(self.raw.place(page, class, block).0, geometry.size, layout));
+            return Ok(self.hand_out(self.raw.block_place(page, class, block).0, geometry.size, layout));
         }
         self.allocate_from_other_page(current, magazine, class, layout)
     }
@@ -118,7 +118,7 @@ impl Heap {
         layout: Layout,
     ) -> Result<NonNull<[u8]>, AllocError> {
         let hand_out = |page, block| {
-            let (offset, size) = self.raw.place(page, class, block);
+            let (offset, size) = self.raw.block_place(page, class, block);
             Some(self.hand_out(offset, size as u32, layout))
         };
         self.until_exhausted(layout.size(), 1, |heap| {
@@ -217,23 +217,26 @@ impl Heap {
         if bits.load(Ordering::Relaxed) & bit == 0 {
             return Err(FREE_ALREADY);
         }
-        let Some(magazine) = self.magazine(geometry) else {
-            poison::poison(self.raw.header.segment_id, offset, geometry.size.into());
-            let cleared = self.raw.clear(page, class, block / 64, bit);
-            return if cleared == bit { Ok(()) } else { Err(FREE_ALREADY) };
-        };
         // CRASH free: before this the block is live and unreachable, after it it is the thread's.
-        let most = self.raw.most_kept;
-        let mut pushed = magazine.push(offset, most);
-        if pushed == Pushed::Full {
-            self.flush(magazine, class, most.min(geometry.kept as usize) / 2);
-            pushed = magazine.push(offset, most);
-        }
-        if pushed != Pushed::Done {
-            return Err(FREE_ALREADY);
+        if let Some(magazine) = self.magazine(geometry) {
+            let most = self.raw.most_kept;
+            let mut pushed = magazine.push(offset, most);
+            if pushed == Pushed::Full {
+                self.flush(magazine, class, most.min(geometry.kept as usize) / 2, true);
+                pushed = magazine.push(offset, most);
+            }
+            match pushed {
+                Pushed::Done => {
+                    poison::poison(self.raw.header.segment_id, offset, geometry.size.into());
+                    return Ok(());
+                }
+                Pushed::There => return Err(FREE_ALREADY),
+                // Whoever was told of a bad free has filled it again.
+                Pushed::Full => {}
+            }
         }
         poison::poison(self.raw.header.segment_id, offset, geometry.size.into());
-        Ok(())
+        if self.raw.clear(page, class, block / 64, bit) == bit { Ok(()) } else { Err(FREE_ALREADY) }
     }
 }
 
@@ -277,7 +280,7 @@ impl Raw {
                     magazine.map_or(0, |magazine| lowest(free & !bit, magazine.room(self.most_kept)));
                 let count = others.count_ones() as usize;
                 if let Some(magazine) = magazine.filter(|_| count > 0) {
-                    let offset = |bit: u64| self.place(page, class, i * 64 + bit as u32).0;
+                    let offset = |bit: u64| self.block_place(page, class, i * 64 + bit as u32).0;
                     magazine.fill(bits_of(others).map(offset), count);
                 }
                 // CRASH allocate: the bits are set and nobody has the blocks: they are unreachable until leaks are
@@ -342,9 +345,16 @@ impl Raw {
 
     /// Where a block stands, and its size.
     #[inline]
-    pub(super) fn place(&self, page: u64, class: usize, block: u32) -> (u64, u64) {
+    pub(super) fn block_place(&self, page: u64, class: usize, block: u32) -> (u64, u64) {
         let size = self.classes.get(class).map_or(0, |class| class.size);
         (self.page_at(page) + u64::from(block * size), size.into())
+    }
+
+    /// Gives the block of the class at `offset` back, to all.
+    pub(super) fn free(&self, offset: u64, class: usize) -> Result<(), &'static str> {
+        let (page, block) = self.locate(offset, class)?;
+        let bit = 1u64 << (block % 64);
+        if self.clear(page, class, block / 64, bit) == bit { Ok(()) } else { Err(FREE_ALREADY) }
     }
 
     /// Gives blocks of one word of a page of the class back; tells which of them were taken.

@@ -1,3 +1,5 @@
+mod raw_blocks;
+
 use super::intent::Claimant;
 use super::page::{PageState, Word};
 use super::raw::FREE_LIST;

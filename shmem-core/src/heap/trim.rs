@@ -39,9 +39,9 @@ impl Heap {
     /// What the system said; nothing is lost.
     pub(crate) fn trim(&self) -> Result<u64, AllocError> {
         // Blocks at hand that nobody waits for, then pages kept for their class that nothing is in.
-        self.empty_own_cache();
         if let Some(participants) = self.participants() {
             self.empty_free_caches(&participants);
+            self.empty_own_cache(&participants);
         }
         self.leave_all();
         self.heal(false);

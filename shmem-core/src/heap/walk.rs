@@ -1,8 +1,8 @@
-//! Looking at the whole heap: figures, live blocks, integrity.
+//! Looking at the whole heap: live blocks, integrity.
 
 use super::Heap;
 use super::classes::Class;
-use super::page::PageState;
+use super::page::{PageState, Word};
 use super::raw::{Raw, bits_of};
 use crate::access::BlockInfo;
 use crate::error::Corrupt;
@@ -10,61 +10,10 @@ use crate::mapping::superblock::{DESCRIPTOR_BYTES, HEAP_AT, STATE_AT, State};
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
-/// How a segment's memory is used. Exact while nobody allocates or frees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct HeapStats {
-    /// What the heap may hold in all.
-    pub capacity_bytes: u64,
-    /// What live blocks take (their usable sizes), with what deaths have made unreachable, without what threads have at hand
-    /// in their magazines.
-    pub used_bytes: u64,
-    /// The rest of the capacity.
-    pub free_bytes: u64,
-    /// How much of the capacity has memory behind it: what was [given back](crate::Segment::trim) has not.
-    pub committed_bytes: u64,
-    /// How many frees were refused because they named no live block, since the segment was created.
-    pub bad_frees: u64,
-}
-
 /// Damage beyond this many findings is not listed.
 const MAX_FINDINGS: usize = 1000;
 
 impl Heap {
-    /// How memory is used. O(pages).
-    pub(crate) fn stats(&self) -> HeapStats {
-        let raw = &self.raw;
-        let (mut used, mut punched) = (0, 0);
-        for page in 0..raw.committed() {
-            let word = raw.word(page);
-            used += match word.state() {
-                Some(PageState::Free) => 0,
-                Some(PageState::Punched) => {
-                    punched += u64::from(word.payload() == 0);
-                    0
-                }
-                Some(PageState::Small | PageState::Retiring) => {
-                    match raw.classes.get(word.payload() as usize) {
-                        Some(class) => u64::from(raw.taken(page, class) * class.size),
-                        None => raw.page_bytes(),
-                    }
-                }
-                _ => raw.page_bytes(),
-            };
-        }
-        let cached =
-            raw.cached().map(|(_, class)| raw.classes.get(class).map_or(0, |class| class.size.into()));
-        let used = used.saturating_sub(cached.sum());
-        let capacity = raw.capacity_pages() * raw.page_bytes();
-        HeapStats {
-            capacity_bytes: capacity,
-            used_bytes: used,
-            free_bytes: capacity.saturating_sub(used),
-            committed_bytes: (raw.committed() - punched) * raw.page_bytes(),
-            bad_frees: raw.head().bad_frees.load(Ordering::Relaxed),
-        }
-    }
-
     /// Calls `f` with every live block, in the order of their offsets.
     pub(crate) fn for_each_live_block(&self, f: &mut dyn FnMut(BlockInfo)) {
         let raw = &self.raw;
@@ -122,30 +71,6 @@ impl Heap {
             .then(|| BlockInfo { offset: raw.page_at(head), size_bytes: len * raw.page_bytes() })
     }
 
-    /// The largest block that could be had now.
-    pub(super) fn largest_free(&self) -> u64 {
-        let raw = &self.raw;
-        let (mut run, mut longest, mut block) = (0, 0, 0);
-        for page in 0..raw.committed() {
-            let word = raw.word(page);
-            match word.state() {
-                Some(PageState::Free | PageState::Punched) => run += 1,
-                state => {
-                    run = 0;
-                    if state == Some(PageState::Small)
-                        && let Some(class) = raw.classes.get(word.payload() as usize)
-                        && raw.taken(page, class) < class.blocks
-                    {
-                        block = block.max(u64::from(class.size));
-                    }
-                }
-            }
-            longest = longest.max(run);
-        }
-        let uncommitted = raw.capacity_pages().saturating_sub(raw.committed());
-        (longest.max(run + uncommitted) * raw.page_bytes()).max(block)
-    }
-
     /// Everything about the stored tables that this library does not write, not even if it is killed: nothing for a
     /// sound heap, as long as nobody allocates or frees meanwhile. O(pages); at most about 1000 findings.
     pub(crate) fn check(&self) -> Vec<Corrupt> {
@@ -191,7 +116,10 @@ impl Raw {
     pub(super) fn check(&self, strict: bool) -> Vec<Corrupt> {
         let mut findings: Vec<_> = self.check_header().err().into_iter().collect();
         let committed = self.committed();
-        let mut covered = 0;
+        // The head that was met last, its word, and until where its span goes.
+        let (mut head, mut covered) = (None, 0);
+        // Whoever frees a span, or makes it longer, changes its head first: then what its pages say proves nothing.
+        let is_as_seen = |head: Option<(u64, Word)>| head.is_some_and(|(page, seen)| self.word(page) == seen);
         for page in 0..committed {
             if findings.len() >= MAX_FINDINGS {
                 break;
@@ -207,7 +135,7 @@ impl Raw {
             let payload = word.payload();
             // Growing and shrinking claim a page of the span for a moment.
             let resizing = state == PageState::Claiming && !strict;
-            if page < covered && state != PageState::Body && !resizing {
+            if page < covered && state != PageState::Body && !resizing && is_as_seen(head) {
                 found("a page inside a span is not part of it");
             }
             match state {
@@ -216,19 +144,26 @@ impl Raw {
                 PageState::Free => {}
                 PageState::Small | PageState::Retiring => match self.classes.get(payload as usize) {
                     None => found("a page's size class does not exist"),
-                    Some(class) => {
-                        let beyond = |i| if i < class.words { !class.mask(i) } else { !0 };
-                        let outside = (0..self.bitmap_words() as u32)
-                            .any(|i| self.bits(page, i).load(Ordering::SeqCst) & beyond(i) != 0);
-                        if strict && (outside || state == PageState::Retiring) {
+                    Some(class) if strict => {
+                        let (outside, dead_marks) = self.strays(page, class);
+                        if outside || state == PageState::Retiring {
                             found("a page has blocks beyond its end, or is being retired");
                         }
+                        if dead_marks {
+                            found("a block that is not live is marked raw");
+                        }
                     }
+                    Some(_) => {}
                 },
                 PageState::Head if payload == 0 || page + payload > committed => {
                     found("a span has an impossible length")
                 }
-                PageState::Head => covered = page + payload,
+                PageState::Head => {
+                    (head, covered) = (Some((page, word)), page + payload);
+                    if strict && self.span_strays(page) {
+                        found("a span has blocks of a size class");
+                    }
+                }
                 PageState::Claiming | PageState::Punching if !self.is_claimant(payload) => {
                     found("a page is claimed by nobody there could be")
                 }
@@ -241,14 +176,16 @@ impl Raw {
                 PageState::Punched => {}
                 PageState::Body if payload == 0 || payload > page => found("a page of a span has no head"),
                 PageState::Body => {
-                    let head = self.word(page - payload);
-                    let live = head.state() == Some(PageState::Head) && head.payload() > payload;
+                    let own = self.word(page - payload);
+                    let live = own.state() == Some(PageState::Head) && own.payload() > payload;
                     // Joining pages before a span changes its bodies first.
-                    let joining = head.state() == Some(PageState::Claiming) && !strict;
-                    if page < covered && !live && !joining {
+                    let joining = own.state() == Some(PageState::Claiming) && !strict;
+                    if page < covered && !live && !joining && is_as_seen(head) {
                         found("a page inside a span belongs to another");
                     } else if strict && !live {
                         found("a page of a span that is gone was left behind");
+                    } else if strict && !self.is_empty(page) {
+                        found("a page inside a span has blocks or marks");
                     }
                 }
             }

@@ -3,6 +3,7 @@
 //! walked ([`Visitor`]).
 
 mod array;
+mod block_handle;
 mod default;
 #[cfg(test)]
 mod derived_tests;
@@ -20,6 +21,7 @@ mod type_info;
 mod visit;
 
 pub use array::ArrayMut;
+pub use block_handle::BlockHandle;
 pub use default::ShmDefault;
 pub use drop::ShmDrop;
 pub use fingerprint::Fingerprint;

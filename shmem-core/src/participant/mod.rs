@@ -58,7 +58,7 @@ pub(crate) use cell::{Gone, Waited, Watch};
 pub(crate) use process::{Changing, Participants, SegmentFile};
 pub(crate) use recovery::{LockKind, Recovered};
 pub(crate) use slot::{Intent, Owner, SlotHandle, TaggedSlot};
-pub(crate) use thread::{begin_child, current_owner, kept_slot, own_slot};
+pub(crate) use thread::{begin_child, current_owner, kept_slot, known_slot, own_slot};
 
 /// No more than this many process records are ever in a segment: pins are kept as one bit for each.
 pub(crate) const MAX_PROCESSES: usize = 256;

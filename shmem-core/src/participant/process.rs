@@ -143,19 +143,26 @@ impl Participants {
         }
     }
 
-    /// Registers, once, what an upper layer does with a slot, by its index, that its thread is about to give back. It may
-    /// not be called: what is left undone is for the slot's next owner.
+    /// Registers, once, what an upper layer does with a slot, by its index, that its thread is about to give back, or that
+    /// recovery is about to free: idempotent, and without user code. It may not be called: what is left undone is for the
+    /// slot's next owner.
     pub(crate) fn set_parting(&self, parting: Parting) {
         let _ = self.parting.set(parting);
     }
 
-    /// This process is about to give back one of its slots.
+    /// This process is about to give back one of its slots, or to free a dead thread's.
     pub(super) fn prepare_to_part(&self, slot: &Slot) {
         if let Some(parting) = self.parting.get()
             && let Some((index, _)) = self.slots().find(|(_, own)| std::ptr::eq(*own, slot))
         {
             parting(index);
         }
+    }
+
+    /// Whether a thread that could do without a slot may take one: others may not be able to.
+    pub(crate) fn has_slots_to_spare(&self) -> bool {
+        let free = self.slots().filter(|(_, slot)| slot.process().is_none()).count();
+        self.is_home() && free >= self.header.slots as usize / 4
     }
 
     /// Runs `body` while this process has the slot with this index, if nobody has it; whether it did.

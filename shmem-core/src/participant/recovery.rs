@@ -144,6 +144,13 @@ impl Participants {
         Some(self.run_steps(index, own))
     }
 
+    /// Releases the locks of every dead process, and frees its slots. Waits for nobody.
+    pub(crate) fn release_dead(&self) {
+        for index in 0..self.process_count() {
+            let _ = self.release_if_dead(index);
+        }
+    }
+
     /// Recovers every dead process; how many there were. Waits for nobody.
     pub(crate) fn recover_all(&self) -> usize {
         (0..self.process_count()).filter(|index| self.recover_if_dead(*index) == Recovered::Yes).count()
@@ -215,6 +222,8 @@ impl Participants {
             // CRASH free slot: a death after the cell is free leaves the slot taken, without one.
             self.cells().free_if_of(slot.life(index));
             crash_point!("dead.cell");
+            // Before it may be retired: then nobody would come to it any more.
+            self.prepare_to_part(slot);
             slot.bury();
             crash_point!("dead.buried");
         }

@@ -43,12 +43,12 @@ impl Drop for Attachments {
             }
             // The mapping lives while `participants` does.
             let slot = attachment.handle.slot();
+            participants.prepare_to_part(slot);
             if slot.holds() {
                 // Only the death of the process releases what the thread holds.
                 slot.cell.store(0, Ordering::Release);
                 slot.orphan();
             } else {
-                participants.prepare_to_part(slot);
                 slot.give_back();
             }
         }
@@ -83,6 +83,12 @@ pub(crate) fn current_owner<T>(at: *const T) -> Result<SlotHandle, LockError> {
         Some(slot) => Ok(SlotHandle(slot.cast())),
         None => attach_thread(at.cast()),
     }
+}
+
+/// The slot that this thread has there already.
+pub(crate) fn known_slot(participants: &Arc<Participants>) -> Option<SlotHandle> {
+    let known = ATTACHMENTS.try_with(|attachments| attachments.try_borrow_mut().ok()?.known(participants));
+    known.ok().flatten()
 }
 
 /// As [`current_owner`], but only a slot that the thread keeps until it exits: none if it is about to.

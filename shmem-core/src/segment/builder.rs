@@ -23,6 +23,7 @@ pub struct SegmentBuilder {
     max_size: Option<u64>,
     mode: u32,
     commit_all: bool,
+    checked: bool,
 }
 
 impl SegmentBuilder {
@@ -32,7 +33,15 @@ impl SegmentBuilder {
             Err(OpenError::InvalidName { name, why }) => (Err(name), why),
             Err(e) => (Err(e.to_string()), "it cannot be used"),
         };
-        SegmentBuilder { place, why, size: DEFAULT_SIZE, max_size: None, mode: 0o600, commit_all: false }
+        SegmentBuilder {
+            place,
+            why,
+            size: DEFAULT_SIZE,
+            max_size: None,
+            mode: 0o600,
+            commit_all: false,
+            checked: false,
+        }
     }
 
     /// The capacity in bytes, 64 MiB unless given: how much of the heap may be in use until the segment
@@ -63,6 +72,22 @@ impl SegmentBuilder {
     /// memory in the system. Ignored where a segment is opened.
     pub fn commit_all(mut self, all: bool) -> Self {
         self.commit_all = all;
+        self
+    }
+
+    /// Whether this handle checks every free as well as can be, at some cost: for tests, and for the hunt for a block that is
+    /// freed twice. It is a matter of this handle (and its clones) only: no stored byte differs, other processes may
+    /// choose otherwise.
+    ///
+    /// Unless asked to, too, the heap obeys no free of a block that is free, whose size is another, or that is none at all.
+    /// A checked one gives each block straight back, so that no cache keeps it from being seen as free, and refuses
+    /// to free as a part of an object what was [allocated as bytes](Segment::allocate). What no heap can see is a second free of
+    /// a block that was allocated again in between.
+    ///
+    /// What is refused is counted ([`HeapStats::bad_frees`](crate::HeapStats::bad_frees)) and told to the hook
+    /// ([`set_bad_free_hook`](crate::set_bad_free_hook)).
+    pub fn checked(mut self, checked: bool) -> Self {
+        self.checked = checked;
         self
     }
 
@@ -106,7 +131,7 @@ impl SegmentBuilder {
     pub fn create(self) -> Result<Segment> {
         let spec = self.spec()?;
         let file = MappedFile::create(self.place()?, &spec, &mut |file| Inner::format(file, &spec))?;
-        Ok(Inner::assemble(file)?)
+        Ok(Inner::assemble(file, self.checked)?)
     }
 
     /// Opens a segment that exists, for reading and writing.
@@ -116,7 +141,7 @@ impl SegmentBuilder {
     /// version or machine, truncated or damaged, not a regular file, somebody else's, or not to be written.
     #[doc(alias = "open_only")]
     pub fn open(self) -> Result<Segment> {
-        Ok(Inner::assemble(MappedFile::open(self.place()?, Want::ReadWrite)?)?)
+        Ok(Inner::assemble(MappedFile::open(self.place()?, Want::ReadWrite)?, self.checked)?)
     }
 
     /// Opens the segment if it exists and makes it if not. Of several processes that race, exactly one makes it:
@@ -127,7 +152,7 @@ impl SegmentBuilder {
     pub fn open_or_create(self) -> Result<Segment> {
         let spec = self.spec()?;
         let file = MappedFile::open_or_create(self.place()?, &spec, &mut |file| Inner::format(file, &spec))?;
-        Ok(Inner::assemble(file)?)
+        Ok(Inner::assemble(file, self.checked)?)
     }
 
     /// Opens a segment that exists, for reading only: see [`ReadOnlySegment`].

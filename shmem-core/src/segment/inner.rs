@@ -83,15 +83,15 @@ impl Inner {
         formatted.map_err(|e| file.commit_error(e, file.header().data_at + wanted))
     }
 
-    /// Puts a mapped file together.
-    pub(super) fn assemble(file: MappedFile) -> Result<Segment, OpenError> {
+    /// Puts a mapped file together; `checked` as [`SegmentBuilder::checked`].
+    pub(super) fn assemble(file: MappedFile, checked: bool) -> Result<Segment, OpenError> {
         fork::install();
         let damaged = |file: &MappedFile, source| OpenError::Damaged { name: file.name(), source };
         let header = *file.header();
         committed_bytes(&file)?;
         // SAFETY: the file is mapped whole, validated, and as long as what is committed; nothing else is touched.
         let heap = unsafe { Heap::attach(file.base(), header, file.committer()) };
-        let heap = Arc::new(heap.map_err(|e| damaged(&file, e))?);
+        let heap = Arc::new(heap.map_err(|e| damaged(&file, e))?.with_checks(checked));
         let file = Arc::new(file);
         // SAFETY: mapped writable as long as `OfParticipants` keeps the file.
         let participants =
@@ -121,15 +121,8 @@ impl Inner {
         let directory = Arc::new(directory.map_err(|e| damaged(&file, e))?);
         let recoverer = Arc::downgrade(&directory);
         let recover = move |dead| recoverer.upgrade().is_some_and(|directory| directory.recover(dead));
-        let (with_dead, of_parting) = (Arc::downgrade(&heap), Arc::downgrade(&heap));
-        let known = Arc::downgrade(&participants);
-        let empty_caches = move |_| {
-            if let (Some(heap), Some(participants)) = (with_dead.upgrade(), known.upgrade()) {
-                heap.empty_free_caches(&participants);
-            }
-            true
-        };
-        participants.set_steps(&LOCK_KINDS, vec![Box::new(recover), Box::new(empty_caches)]);
+        participants.set_steps(&LOCK_KINDS, vec![Box::new(recover)]);
+        let of_parting = Arc::downgrade(&heap);
         participants.set_parting(Box::new(move |slot| {
             if let Some(heap) = of_parting.upgrade() {
                 heap.empty_cache(slot);
@@ -214,7 +207,7 @@ impl Segment {
     /// # Errors
     /// As [`SegmentBuilder::open`].
     pub fn from_fd(fd: impl AsFd) -> Result<Segment> {
-        Ok(Inner::assemble(MappedFile::open_fd(fd, Want::ReadWrite)?)?)
+        Ok(Inner::assemble(MappedFile::open_fd(fd, Want::ReadWrite)?, false)?)
     }
 
     /// Removes the name of a shared memory segment; whether there was one. Processes that have it open go on
@@ -475,7 +468,7 @@ impl Segment {
         self.inner.heap.stats().committed_bytes
     }
 
-    /// All of these at once.
+    /// All of these at once, with figures for each size class; displays as a table. O(pages).
     pub fn memory(&self) -> HeapStats {
         self.inner.heap.stats()
     }

@@ -1,7 +1,7 @@
 //! Free blocks that threads have at hand: whose they are, when they are given back, and what a death or damage makes of
 //! them.
 
-use super::abandon::killed_at;
+use super::abandon::{killed, killed_at};
 use super::migrate_tests::alone_in;
 use super::*;
 use crate::access::Access;
@@ -186,32 +186,84 @@ fn what_the_dead_had_at_hand_is_given_back() {
     }
 }
 
-#[test]
-fn whoever_finds_no_memory_takes_what_free_slots_have_and_its_own() {
-    {
-        let s = segment(SIZES[0]);
-        let size = 4 << 10;
-        let all = || {
-            let mut blocks = Vec::new();
-            let error = loop {
-                match s.access().allocate(layout(size)) {
-                    Ok(block) => blocks.push(block.cast::<u8>()),
-                    Err(e) => break e,
-                }
-            };
-            assert!(matches!(error, Error::Alloc(AllocError::OutOfMemory { .. })), "{error}");
-            let n = blocks.len();
-            blocks.into_iter().for_each(|block| give(s.access(), block, size));
-            n
-        };
-        let n = all();
-        // One block of each class keeps a page of it from being anything else.
-        for class in (16..2048).step_by(16) {
-            give(s.access(), take(s.access(), class), class);
+/// How many blocks of 4 KiB are to be had.
+fn all_there_is(s: &Segment) -> usize {
+    let size = 4 << 10;
+    let mut blocks = Vec::new();
+    let error = loop {
+        match s.access().allocate(layout(size)) {
+            Ok(block) => blocks.push(block.cast::<u8>()),
+            Err(e) => break e,
         }
-        assert_eq!(all(), n);
-        sound(&s);
+    };
+    assert!(matches!(error, Error::Alloc(AllocError::OutOfMemory { .. })), "{error}");
+    let n = blocks.len();
+    blocks.into_iter().for_each(|block| give(s.access(), block, size));
+    n
+}
+
+/// Has a block of each class at hand, each of which keeps a page from being anything else.
+fn one_of_each_class(s: &Segment) {
+    warm_up(s);
+    for class in (16..2048).step_by(16) {
+        give(s.access(), take(s.access(), class), class);
     }
+}
+
+#[test]
+fn whoever_finds_no_memory_takes_what_it_has_at_hand() {
+    let (s, other) = (segment(SIZES[0]), segment(SIZES[0]));
+    let n = all_there_is(&s);
+    one_of_each_class(&s);
+    assert_eq!(all_there_is(&s), n);
+    one_of_each_class(&s);
+    // It has used another segment since.
+    warm_up(&other);
+    assert_eq!(all_there_is(&s), n);
+    sound(&s);
+}
+
+#[test]
+fn whoever_finds_no_memory_takes_what_the_dead_have_at_hand() {
+    let s = segment(SIZES[0]);
+    let n = all_there_is(&s);
+    killed(&s, |s, death| {
+        one_of_each_class(&s);
+        death.strike();
+    });
+    assert_ne!(s.inner.heap.cached(), []);
+    assert_eq!(all_there_is(&s), n);
+    sound(&s);
+}
+
+#[test]
+fn a_thread_that_leaves_a_lock_held_gives_back_what_it_has_at_hand() {
+    let s = segment(SIZES[0]);
+    let lock = s.find::<ShmMutex<u64>>("lock").unwrap().unwrap();
+    let leak = || {
+        warm_up(&s);
+        std::mem::forget(lock.lock().unwrap());
+    };
+    at_once([Box::new(leak) as Box<dyn FnOnce() + Send>]);
+    assert_eq!(s.inner.heap.cached(), []);
+    assert!(lock.try_lock().is_err());
+    sound(&s);
+}
+
+#[test]
+fn what_a_thread_that_died_with_many_locks_had_at_hand_is_given_back() {
+    let s = segment(SIZES[0]);
+    let locks = s.construct_slice("locks", 20, |_| ShmMutex::<u64>::new(0)).unwrap();
+    killed(&s, |s, death| {
+        warm_up(&s);
+        let locks = s.find_slice::<ShmMutex<u64>>("locks").unwrap().unwrap();
+        let _guards: Vec<_> = locks.iter().map(|lock| lock.lock().unwrap()).collect();
+        death.strike();
+    });
+    assert_eq!(s.recover(), 1);
+    assert_eq!(s.inner.heap.cached(), [], "its slot is retired");
+    assert!(locks.iter().all(|lock| lock.lock().is_err()));
+    sound(&s);
 }
 
 #[test]

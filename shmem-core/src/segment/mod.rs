@@ -17,6 +17,9 @@ mod migrate;
 #[cfg(test)]
 mod migrate_tests;
 mod participants;
+mod raw_memory;
+#[cfg(test)]
+mod raw_memory_tests;
 mod read_only;
 #[doc(hidden)]
 pub mod roots;

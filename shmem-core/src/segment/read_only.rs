@@ -106,7 +106,7 @@ impl SegmentFile for LooksOn {
 impl ReadOnlySegment {
     pub(super) fn open(place: Place) -> Result<Self> {
         let writable = match MappedFile::open(place.clone(), Want::ReadWrite) {
-            Ok(file) => Some(Inner::assemble(file)?),
+            Ok(file) => Some(Inner::assemble(file, false)?),
             Err(OpenError::PermissionDenied { .. }) => None,
             Err(e) => return Err(e.into()),
         };

@@ -266,13 +266,12 @@ impl Directory {
     }
 
     /// Every index table in use or kept, as (offset, bytes).
-    #[cfg(test)]
     pub(super) fn tables(&self) -> Vec<(u64, u64)> {
         let mut tables = Vec::new();
         let mut next = self.table();
-        while let Some(table) = next {
+        while let Some(table) = next.filter(|table| self.is_live(table.at)) {
             tables.push((table.at, table.bytes()));
-            // SAFETY: the table's first word, inside the mapping.
+            // SAFETY: the table's first word, in a live block and so inside the mapping, with memory behind it.
             let before = unsafe { &*self.at(table.at).cast::<AtomicU64>() }.load(Ordering::Relaxed);
             next = Table::decode(Table { at: before, log2: table.log2.wrapping_sub(1) }.encode())
                 .filter(|t| before < 1 << 56 && t.at + t.bytes() <= self.reserved_bytes());

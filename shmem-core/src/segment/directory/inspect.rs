@@ -148,7 +148,6 @@ impl Directory {
     }
 
     /// The blocks that the directory itself uses: chunks, index tables, names, type records.
-    #[cfg(test)]
     pub(crate) fn own_blocks(&self) -> Vec<crate::access::BlockInfo> {
         let mut at: Vec<u64> = self.tables().into_iter().map(|(at, _)| at).collect();
         at.extend(

@@ -112,7 +112,6 @@ impl Directory {
     }
 
     /// Where every record stands, for accounting.
-    #[cfg(test)]
     pub(super) fn record_blocks(&self) -> Vec<u64> {
         let mut all = Vec::new();
         self.records(|at, _| {

@@ -3,6 +3,7 @@
 pub mod containers;
 pub mod handles;
 pub mod locks;
+pub mod memory;
 pub mod names;
 pub mod recovery;
 pub mod segments;
@@ -13,8 +14,17 @@ use shmem_core::{LockError, Root, Segment, ShmMutex, ShmSafe, ShmString};
 
 /// Every operation.
 pub fn all() -> Vec<Operation> {
-    [locks::ALL, waiting::ALL, names::ALL, handles::ALL, segments::ALL, recovery::ALL, containers::ALL]
-        .concat()
+    [
+        locks::ALL,
+        waiting::ALL,
+        names::ALL,
+        handles::ALL,
+        segments::ALL,
+        recovery::ALL,
+        containers::ALL,
+        memory::ALL,
+    ]
+    .concat()
 }
 
 /// What an operation has before, unless it says otherwise.

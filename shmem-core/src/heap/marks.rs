@@ -1,0 +1,283 @@
+//! Raw blocks: those that the program asked for as bytes, and accounts for itself.
+//!
+//! A raw block carries a *mark*, out of band: it is freed by [`Heap::free_raw`] only, and only once, and no recovery of
+//! leaks ever takes it. A page's bitmap has one bit for each 16 bytes, so the upper half of it is unused where blocks have
+//! 32 bytes or more: bit `i` there marks block `i`. Raw requests below 32 bytes are served by that class. The mark of a
+//! span is the first bit of the upper half of its first page's bitmap.
+//!
+//! # Marks are owned
+//! The mark is set when the block is allocated, and cleared before it is freed. So a marked block is live, whoever died
+//! when. In the other direction there is a stranger: an allocator that was held up may set a bit of the upper half for a
+//! moment, if the page held blocks of 16 or 24 bytes when it looked (see `small`; it finds the page's word changed, and
+//! clears the bit). Therefore a bit belongs to whoever has turned it from 0 to 1. A block whose mark is set already when it
+//! is allocated is not handed out, but given back after another was found. (A block that is not raw and has a stranger's bit
+//! over it, which takes such a delay, or a death in it, is taken for a raw one by a checked heap: it stays allocated.)
+
+use super::Heap;
+use super::classes::Class;
+use super::page::{MAX_PAYLOAD, PageState};
+use super::raw::Raw;
+use super::report::BadFree;
+use crate::access::{Allocate, MAX_ALIGN};
+use crate::error::AllocError;
+use std::alloc::Layout;
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
+
+/// The smallest block that can carry a mark.
+pub(super) const SMALLEST: usize = 32;
+
+/// How often an expansion is tried anew because others took or freed pages meanwhile.
+const TRIES: usize = 16;
+
+/// A block that could be raw, as the tables show it.
+struct Place {
+    page: u64,
+    /// The bitmap word of the mark, and the mark in it.
+    word: u32,
+    mark: u64,
+    /// The block's size class; none if it is a span.
+    class: Option<usize>,
+    size_bytes: u64,
+}
+
+/// What a raw request asks of the heap: `layout`, but for a size that has marks.
+fn with_mark(layout: Layout) -> Layout {
+    Layout::from_size_align(layout.size().max(SMALLEST), layout.align()).unwrap_or(layout)
+}
+
+impl Heap {
+    /// A raw block of at least `layout.size()` bytes; the slice's length is the usable size.
+    pub(crate) fn allocate_raw(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        if layout.align() > MAX_ALIGN {
+            return Err(too_large(layout));
+        }
+        let mut passed_over = Vec::new();
+        let outcome = loop {
+            // CRASH raw-allocate: the block is taken and has no mark: recovery of leaks finds it.
+            match self.allocate(with_mark(layout)) {
+                Ok(block) if self.raw.set_mark(self.offset_of(block.cast())) => break Ok(block),
+                Ok(block) => passed_over.push(block.cast()),
+                Err(error) => break Err(error),
+            }
+        };
+        for block in passed_over {
+            // SAFETY: just allocated with this layout.
+            unsafe { self.deallocate(block, with_mark(layout)) };
+        }
+        outcome.map_err(|error| match error {
+            AllocError::OutOfMemory { largest_free_bytes, .. } => {
+                AllocError::OutOfMemory { wanted_bytes: layout.size() as u64, largest_free_bytes }
+            }
+            error => error,
+        })
+    }
+
+    /// Gives a raw block back. What is none, or is none of this layout, is reported and otherwise ignored.
+    ///
+    /// # Safety
+    /// 1. `block` came from [`allocate_raw`](Self::allocate_raw) in this segment, in any process, and was not freed since.
+    /// 2. `layout` has the alignment it was asked with and a size from what was asked to what is usable.
+    pub(crate) unsafe fn free_raw(&self, block: NonNull<u8>, layout: Layout) {
+        let offset = self.offset_of(block);
+        let cleared = self.place_for(offset, layout).and_then(|place| match self.raw.clear_mark(&place) {
+            true => Ok(()),
+            false if self.find_block(offset).is_some() => Err("the block is not one that was allocated raw"),
+            false => Err("the block is free already"),
+        });
+        if let Err(why) = cleared {
+            return self.bad_free(BadFree { offset, size_bytes: layout.size() as u64, why });
+        }
+        // CRASH raw-free: the block is taken and has no mark any more: recovery of leaks finds it.
+        // SAFETY: 1 and 2; whoever cleared the mark is the only one that frees it.
+        unsafe { self.deallocate(block, with_mark(layout)) }
+    }
+
+    /// The usable size of the live raw block at `block`, if there is one.
+    pub(crate) fn raw_size(&self, block: NonNull<u8>) -> Option<u64> {
+        let place = self.raw.place(self.offset_of(block)).ok()?;
+        self.raw.is_marked(&place).then_some(place.size_bytes)
+    }
+
+    /// Whether the block at `offset` is raw.
+    pub(super) fn is_raw(&self, offset: u64) -> bool {
+        self.raw.place(offset).is_ok_and(|place| self.raw.is_marked(&place))
+    }
+
+    /// Makes a raw block usable up to `preferred` bytes where it stands, or else up to as many as there is room for, if
+    /// these are at least `least`; gives the new usable size.
+    ///
+    /// # Errors
+    /// [`AllocError::CannotExpand`]; nothing was changed.
+    ///
+    /// # Safety
+    /// As for [`free_raw`](Self::free_raw).
+    pub(crate) unsafe fn expand_raw(
+        &self,
+        block: NonNull<u8>,
+        layout: Layout,
+        least: usize,
+        preferred: usize,
+    ) -> Result<usize, AllocError> {
+        let refused =
+            |possible_bytes| AllocError::CannotExpand { wanted_bytes: least as u64, possible_bytes };
+        let place = self.place_for(self.offset_of(block), layout).map_err(|_| refused(0))?;
+        if !self.raw.is_marked(&place) {
+            return Err(refused(0));
+        }
+        let (mut target, mut commit) = (preferred.max(least), true);
+        for _ in 0..TRIES {
+            // SAFETY: by the caller.
+            if let Some(usable) = unsafe { self.grow_in_place(block, with_mark(layout), target) } {
+                return Ok(usable);
+            }
+            let room = self.raw.room(&place, commit);
+            if room < least as u64 {
+                return Err(refused(room));
+            }
+            // There is room and it was refused: memory for it could not be had, or it was free only for a moment.
+            commit &= room < target as u64;
+            target = target.min(room as usize);
+        }
+        Err(refused(self.raw.room(&place, false)))
+    }
+
+    /// The block at `offset`, if one of this layout begins there.
+    fn place_for(&self, offset: u64, layout: Layout) -> Result<Place, &'static str> {
+        let place = self.raw.place(offset)?;
+        let layout = with_mark(layout);
+        match self.raw.classes.of(layout.size(), layout.align()) {
+            class if class != place.class => Err("the block has another size"),
+            None if layout.size() as u64 > place.size_bytes => Err("the span has another length"),
+            _ => Ok(place),
+        }
+    }
+}
+
+impl Raw {
+    /// The first bitmap word that holds marks.
+    #[inline]
+    fn first_mark(&self) -> u32 {
+        (self.bitmap_words() / 2) as u32
+    }
+
+    /// The block that begins at `offset`, live or not, if blocks there can be raw.
+    fn place(&self, offset: u64) -> Result<Place, &'static str> {
+        let (page, at) = self.page_of(offset)?;
+        let word = self.word(page);
+        match word.state() {
+            Some(PageState::Small | PageState::Retiring) => {
+                let class = word.payload() as usize;
+                let geometry = self.classes.get(class).ok_or("there is no such class")?;
+                let block = geometry.block_of(at);
+                if block * geometry.size != at || block >= geometry.blocks {
+                    return Err("no block begins there");
+                }
+                if (geometry.size as usize) < SMALLEST {
+                    return Err("the block is not one that was allocated raw");
+                }
+                Ok(Place {
+                    page,
+                    word: self.first_mark() + block / 64,
+                    mark: 1 << (block % 64),
+                    class: Some(class),
+                    size_bytes: geometry.size.into(),
+                })
+            }
+            Some(PageState::Head) if at == 0 && page + word.payload() <= self.committed() => Ok(Place {
+                page,
+                word: self.first_mark(),
+                mark: 1,
+                class: None,
+                size_bytes: word.payload() * self.page_bytes(),
+            }),
+            Some(PageState::Free) => Err("the block is free already"),
+            _ => Err("no block begins there"),
+        }
+    }
+
+    /// Marks the block at `offset`, which the caller has just allocated; `false` if somebody else owns the mark.
+    fn set_mark(&self, offset: u64) -> bool {
+        // SYNC mark: AcqRel, as for the block's bit: who clears the mark has read what its setter wrote before.
+        self.place(offset).is_ok_and(|place| {
+            self.bits(place.page, place.word).fetch_or(place.mark, Ordering::AcqRel) & place.mark == 0
+        })
+    }
+
+    /// Takes the block's mark away; `false` if it had none.
+    fn clear_mark(&self, place: &Place) -> bool {
+        // SYNC mark: before the block's bit is cleared, which is sequentially consistent: a page without bits has no marks.
+        self.bits(place.page, place.word).fetch_and(!place.mark, Ordering::AcqRel) & place.mark != 0
+    }
+
+    fn is_marked(&self, place: &Place) -> bool {
+        self.bits(place.page, place.word).load(Ordering::Acquire) & place.mark != 0
+    }
+
+    /// How long the block could be where it stands, as it looks now; with `commit`, if memory is to be had.
+    fn room(&self, place: &Place, commit: bool) -> u64 {
+        if place.class.is_some() {
+            return place.size_bytes;
+        }
+        let committed = self.committed();
+        let mut end = place.page + self.word(place.page).payload();
+        while end < committed && self.word(end).state() == Some(PageState::Free) {
+            end += 1;
+        }
+        if end == committed && commit {
+            end = end.max(self.capacity_pages());
+        }
+        (end - place.page).min(MAX_PAYLOAD) * self.page_bytes()
+    }
+
+    /// Whether the page, which holds blocks of the class, has bits that are no block's, and marks that are no live block's.
+    pub(super) fn strays(&self, page: u64, class: &Class) -> (bool, bool) {
+        // Marks first: they go first, too.
+        let words: Vec<u64> = (0..self.bitmap_words() as u32)
+            .rev()
+            .map(|i| self.bits(page, i).load(Ordering::SeqCst))
+            .collect();
+        let word = |i: u32| words[words.len() - 1 - i as usize];
+        let blocks = |i: u32| if i < class.words { word(i) & class.mask(i) } else { 0 };
+        let end =
+            if class.size as usize >= SMALLEST { self.first_mark() } else { self.bitmap_words() as u32 };
+        let outside = (0..end).any(|i| word(i) != blocks(i));
+        let dead = (end..self.bitmap_words() as u32).any(|i| word(i) & !blocks(i - end) != 0);
+        (outside, dead)
+    }
+
+    /// Whether the first page of a span has bits other than its mark.
+    pub(super) fn span_strays(&self, page: u64) -> bool {
+        let mark = |i| u64::from(i == self.first_mark());
+        (0..self.bitmap_words() as u32).any(|i| self.bits(page, i).load(Ordering::SeqCst) & !mark(i) != 0)
+    }
+
+    /// How many of the page's blocks are raw, if it holds blocks of the class.
+    pub(super) fn marked(&self, page: u64, class: &Class) -> u32 {
+        if (class.size as usize) < SMALLEST {
+            return 0;
+        }
+        let marks = |i| self.bits(page, self.first_mark() + i).load(Ordering::Relaxed) & class.mask(i);
+        (0..class.words).map(|i| marks(i).count_ones()).sum()
+    }
+
+    /// Whether the span that begins with the page is raw.
+    pub(super) fn is_span_marked(&self, page: u64) -> bool {
+        self.bits(page, self.first_mark()).load(Ordering::Relaxed) & 1 != 0
+    }
+
+    /// The bits of a page that holds blocks of the class which stand for nothing.
+    pub(super) fn spare_bits(&self, class: &Class) -> Range<u32> {
+        let all = self.bitmap_words() as u32 * 64;
+        class.blocks..if class.size as usize >= SMALLEST { all / 2 } else { all }
+    }
+}
+
+#[cold]
+fn too_large(layout: Layout) -> AllocError {
+    AllocError::TooLarge {
+        wanted_bytes: layout.size() as u64,
+        align: u32::try_from(layout.align()).unwrap_or(u32::MAX),
+    }
+}
