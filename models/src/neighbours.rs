@@ -69,7 +69,7 @@ pub(crate) mod mapping {
 
     /// The geometry of a segment whose tables are made of loom's atomics.
     pub(crate) mod superblock {
-        pub(crate) use crate::participant::{CELL_SIZE, PROCESS_SIZE, SLOT_SIZE};
+        pub(crate) use crate::participant::{CELL_SIZE, PROCESS_SIZE, SLOT_INTENT_AT, SLOT_SIZE};
 
         pub(crate) const PROCESSES_AT: u64 = 0;
         pub(crate) const OS_PAGE: u64 = 64;

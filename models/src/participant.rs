@@ -35,4 +35,5 @@ pub(crate) const MAX_PROCESSES: usize = 256;
 
 pub(crate) const PROCESS_SIZE: u64 = size_of::<process::Record>() as u64;
 pub(crate) const SLOT_SIZE: u64 = size_of::<slot::Slot>() as u64;
+pub(crate) const SLOT_INTENT_AT: u64 = std::mem::offset_of!(slot::Slot, intent) as u64;
 pub(crate) const CELL_SIZE: u64 = size_of::<cell::Cell>() as u64;

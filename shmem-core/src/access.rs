@@ -64,8 +64,34 @@ pub unsafe trait Allocate: Send + Sync {
     /// As for `deallocate`; on `Some`, the layout to free it with has a size up to the new usable size.
     unsafe fn grow_in_place(&self, block: NonNull<u8>, layout: Layout, new_size: usize) -> Option<usize>;
 
+    /// Gives back what a block has beyond `new_size` bytes, if it can where it stands; gives the new usable size.
+    /// `publish` is called with that before anything is given back, or not at all.
+    ///
+    /// # Safety
+    /// As for `deallocate`; when `publish` has returned, nobody uses anything beyond its argument. On `Some`, the layout to
+    /// free the block with has a size from `new_size` up to the new usable size.
+    unsafe fn shrink_in_place(
+        &self,
+        _block: NonNull<u8>,
+        _layout: Layout,
+        _new_size: usize,
+        _publish: &mut dyn FnMut(usize),
+    ) -> Option<usize> {
+        None
+    }
+
     /// The live block that contains the byte at `offset`, if there is one.
     fn block_at(&self, offset: u64) -> Option<BlockInfo>;
+
+    /// The bytes of this live block may be read even when it was freed long ago: their memory is never given back to the
+    /// system.
+    fn keep(&self, _: NonNull<u8>) {}
+
+    /// Copies bytes that may not be live any more; whether it could. It does not touch their memory, which may have been
+    /// given back to the system. One system call.
+    fn peek(&self, _offset: u64, _into: &mut [u8]) -> bool {
+        false
+    }
 }
 
 /// A heap that is kept, and found without the steps from an `Arc` to what is in it: an allocation takes a fifth less time.
@@ -435,6 +461,29 @@ impl<'a> Access<'a> {
         }
         // SAFETY: 1.
         unsafe { self.context.allocator().grow_in_place(block, layout, new_size) }
+    }
+
+    /// Gives back what a block has beyond `new_size` bytes, if it can where it stands; gives the new usable size, which its
+    /// layout must not exceed from now on. `publish` is called with that before anything is given back, or not at all: it
+    /// is to store it, so that a death at no time leaves a block that is shorter than what is stored. Only large blocks
+    /// become smaller, by whole pages. Under an undo log it never does: the old size could not be restored.
+    ///
+    /// # Safety
+    /// 1. As 1 of [`deallocate`](Self::deallocate).
+    /// 2. When `publish` has returned, nothing stored says that there is room beyond its argument, and nobody uses any.
+    #[inline]
+    pub unsafe fn shrink_in_place(
+        &self,
+        block: NonNull<u8>,
+        layout: Layout,
+        new_size: usize,
+        mut publish: impl FnMut(usize),
+    ) -> Option<usize> {
+        if layout.size() == 0 || new_size == 0 || self.log.is_some() {
+            return None;
+        }
+        // SAFETY: 1 and 2.
+        unsafe { self.context.allocator().shrink_in_place(block, layout, new_size, &mut publish) }
     }
 
     /// The live block at `at`'s address, by the heap's own tables.

@@ -32,7 +32,32 @@ pub const POINTS: &[&str] = &[
     "raw.taken",
     "raw.released",
     "raw.struck-out",
+    // Whole pages of the heap.
+    "intent.noted",
+    "intent.done",
+    "span.claimed",
+    "span.body",
+    "span.unclaimed",
+    "span.unbody",
+    "span.free",
+    "span.dropped",
+    "resize.claimed",
+    "resize.longer",
+    "resize.cut",
+    "resize.shorter",
+    "resize.free",
+    "join.claimed",
+    "join.body",
+    "join.joined",
+    "join.parted",
+    "punch.claimed",
+    "punch.punched",
+    "punch.done",
+    "recommit.claimed",
+    "recommit.committed",
+    "recommit.done",
     // Recovering, before the steps of upper layers.
+    "dead.settled",
     "dead.struck-out",
     "dead.released",
     "dead.forgotten",
@@ -192,7 +217,7 @@ pub(crate) fn reached(index: usize) {
 }
 
 #[cfg(test)]
-pub(crate) use staged::arm_thread;
+pub(crate) use staged::{arm_thread, arm_thread_anywhere, disarm_thread};
 
 /// One thread's own armed point.
 #[cfg(test)]
@@ -212,10 +237,23 @@ mod staged {
         ARMED.set(Some((index, nth.max(1), Box::new(act))));
     }
 
+    /// Any point.
+    const ANYWHERE: usize = usize::MAX;
+
+    /// Has this thread do something when it comes to the `nth` point from now, whichever that is.
+    pub(crate) fn arm_thread_anywhere(nth: u64, act: impl FnOnce() + 'static) {
+        ARMED.set(Some((ANYWHERE, nth.max(1), Box::new(act))));
+    }
+
+    /// Forgets what this thread was armed for; whether it was.
+    pub(crate) fn disarm_thread() -> bool {
+        ARMED.take().is_some()
+    }
+
     pub(super) fn reached(index: usize) {
         // Not while the thread is exiting.
         let Some((at, left, act)) = ARMED.try_with(Cell::take).ok().flatten() else { return };
-        match (at == index, left) {
+        match (at == index || at == ANYWHERE, left) {
             (true, 1) => act(),
             (here, left) => ARMED.set(Some((at, left - u64::from(here), act))),
         }

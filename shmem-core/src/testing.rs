@@ -74,6 +74,29 @@ unsafe impl Allocate for TestHeap {
         None
     }
 
+    unsafe fn shrink_in_place(
+        &self,
+        block: NonNull<u8>,
+        layout: Layout,
+        new_size: usize,
+        publish: &mut dyn FnMut(usize),
+    ) -> Option<usize> {
+        let offset = (block.addr().get() - self.base) as u64;
+        let (usable, asked) = *self.tables.lock().unwrap().live.get(&offset).expect("a live block shrinks");
+        assert!(layout.align() == asked.align(), "shrunk with another alignment");
+        assert!((asked.size()..=usable as usize).contains(&layout.size()), "shrunk with another size");
+        let now = new_size.next_multiple_of(16);
+        if new_size < 64 || now as u64 >= usable {
+            return None;
+        }
+        publish(now);
+        let asked = Layout::from_size_align(asked.size().min(new_size), asked.align()).unwrap();
+        self.tables.lock().unwrap().live.insert(offset, (now as u64, asked));
+        // SAFETY: the block was live, and its end is nobody's now.
+        unsafe { block.as_ptr().add(now).write_bytes(0x5A, usable as usize - now) };
+        Some(now)
+    }
+
     fn block_at(&self, offset: u64) -> Option<BlockInfo> {
         let tables = self.tables.lock().unwrap();
         let (start, (size, _)) = tables.live.range(..=offset).next_back()?;

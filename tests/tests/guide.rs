@@ -269,6 +269,9 @@ fn guide_2_4_memory_and_growing() -> Result<()> {
     assert_eq!((size, segment.size()), (9 << 20, 9 << 20));
     list.lock()?.view().reserve(500_000)?;
     assert!(segment.grow(16 << 20).is_err(), "not beyond what was reserved");
+    list.lock()?.view().shrink_to_fit()?;
+    let committed = segment.committed();
+    assert!(segment.trim()? > 4_000_000 && segment.committed() < committed - 4_000_000);
     assert!(segment.check().is_empty());
     Ok(())
 }

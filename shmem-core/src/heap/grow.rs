@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// that is older belongs to a process that died or was stopped in it.
 const PATIENCE: Duration = Duration::from_millis(250);
 
+/// After so many looks somebody asks whether a claimant is dead.
+const DEAD_BY_NOW: u32 = 8;
+
 /// The largest step in which memory is committed.
 const LARGEST_STEP: u64 = 32 << 20;
 
@@ -23,6 +26,8 @@ const LARGEST_STEP: u64 = 32 << 20;
 pub(super) struct Survey {
     /// The claims under way: page and word.
     claims: Vec<(u64, u64)>,
+    /// Whether there are punched pages.
+    punched: bool,
     /// Another number when a page has changed (but for a coincidence).
     changes: u64,
 }
@@ -130,10 +135,22 @@ impl Heap {
             if let Some(done) = attempt(self) {
                 return Ok(done);
             }
-            // What deaths have left off the lists first, then more memory.
-            self.heal(false);
+            // What deaths have left off the lists first, then what was given back to the system, then more memory.
+            let survey = self.heal(false);
             if let Some(done) = attempt(self) {
                 return Ok(done);
+            }
+            if refused.is_none() && survey.punched {
+                match self.recommit_for(pages) {
+                    Ok(true) if commits < 1000 => {
+                        commits += 1;
+                        if let Some(done) = attempt(self) {
+                            return Ok(done);
+                        }
+                    }
+                    Ok(_) => {}
+                    Err(error) => refused = Some(error),
+                }
             }
             if refused.is_none() {
                 match self.commit_to(self.committed_for(pages)) {
@@ -176,6 +193,11 @@ impl Heap {
                 return Err(give_up());
             }
             waits += 1;
+            if waits == DEAD_BY_NOW
+                && let Some(participants) = self.participants()
+            {
+                participants.settle_dead();
+            }
             match waits {
                 0..16 => std::thread::yield_now(),
                 _ => std::thread::sleep(Duration::from_micros(200)),
@@ -201,10 +223,11 @@ impl Heap {
                 {
                     self.heal_small(page, word.payload() as usize, all)
                 }
-                Some(PageState::Claiming) if !self.is_abandoned(page, word.0) => {
+                Some(PageState::Claiming | PageState::Punching) if !self.is_abandoned(page, word.0) => {
                     survey.claims.push((page, word.0));
-                    len = word.payload();
+                    len = raw.claim_len(page, word);
                 }
+                Some(PageState::Punched) => survey.punched = true,
                 Some(PageState::Head) => len = word.payload(),
                 _ => {}
             }

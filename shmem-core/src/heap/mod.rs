@@ -15,12 +15,14 @@
 //!
 //! | state | payload | next, by | who may make the step |
 //! |---|---|---|---|
-//! | `Free` | 0 | `Small` (first block of a class) · `Head` (span of one page) · `Claiming` (first page of a longer one) · `Body` (its others) | anyone |
+//! | `Free` | 0 | `Small` (first block of a class) · `Head` (span of one page) · `Claiming` (first page of a longer one) · `Punching` (first page of a run to be given back) · `Body` (their others) | anyone |
 //! | `Small` | class | `Retiring` (seems empty) | anyone |
 //! | `Retiring` | class | `Free` (is empty) · `Small` (is not) | who began; anyone back to `Small` |
-//! | `Claiming` | pages | `Head` (all are claimed) · `Body` (appended to a span) · `Free` (given up, or freed) | the claimant |
-//! | `Head` | pages | `Claiming` (freed) · `Head` (longer) | who frees or grows the block |
-//! | `Body` | distance to the head | `Free` | the claimant, or who frees the block |
+//! | `Claiming` | claimant | `Head` (all are claimed) · `Body` (appended to a span) · `Free` (given up, or freed) | the claimant; if he died, recovery |
+//! | `Head` | pages | `Claiming` (freed) · `Head` (longer or shorter) | who frees or resizes the block |
+//! | `Body` | distance to the head | `Free` · `Claiming` (first one that is cut off a span) · `Punched` | the claimant, or who has the block; recovery |
+//! | `Punching` | claimant | `Punched` (given back) · `Free` (committed again) | the claimant; recovery to `Punched` |
+//! | `Punched` | 1 if there may be memory | `Punching` (to be committed, or punched again) · `Body` (of such a run) | anyone |
 //!
 //! Each step is one compare-and-swap of the word and counts its generation up. A block is allocated by setting its bit
 //! and finding the page's word unchanged, and freed by clearing the bit: two read-modify-writes for the pair. A thread that
@@ -33,33 +35,38 @@
 //! | allocating | at most one bit that nobody knows of; or, filling a magazine, those of one bitmap word that were to go into it |
 //! | freeing | the block live or free; a page on no list, which is found before the heap grows; or, emptying a magazine, the blocks of one bitmap word taken and nobody's |
 //! | retiring a page | a page nothing is allocated from, until somebody looks at all pages |
-//! | claiming, freeing or growing a span | the pages in hand are unreachable; a grown span is as it was |
+//! | claiming, freeing or resizing a span | an intent, by which recovery frees the pages in hand, or completes what was decided; a block that was allocated and not handed out is unreachable |
+//! | giving memory back, or asking for it again | an intent, by which recovery makes the pages in hand `Punched` |
 //! | committing memory | memory that the next step finds committed |
 //! | marking a raw block, or freeing one | the block raw, or taken and unreachable |
 //! | overwriting free memory | the block or page in hand is unreachable |
 //!
-//! Unreachable blocks and pages stay accounted as used, until leaks are recovered. No step is ever waited for, but
-//! one: who finds no memory while a claim is under way waits up to a quarter of a second for it, once for each claim that stays.
+//! (A thread that has no slot has no intent: the pages it had in hand stay claimed.) Unreachable blocks stay accounted as used,
+//! until leaks are recovered. No step is ever waited for, but one: who finds no memory while a claim is under way has the
+//! dead settled, and waits up to a quarter of a second for the living, once for each claim that stays.
 //!
 //! # Never
-//! This layer makes no system call ([`Commit`] does), touches no page that is not committed, writes to no block but free ones
-//! that are to be overwritten, and obeys no free of a block that is not live.
+//! This layer makes no system call ([`Commit`] does), touches no page that is not committed, not even to read it, writes to no
+//! block but free ones that are to be overwritten, and obeys no free of a block that is not live.
 
 mod at_hand;
 mod cache;
 mod classes;
 mod grow;
+mod intent;
 mod magazine;
 mod marks;
 mod page;
 mod poison;
 mod raw;
 mod report;
+mod resize;
 mod small;
 mod span;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod trim;
 mod walk;
 mod zero;
 
@@ -85,7 +92,11 @@ pub(crate) struct Heap {
     raw: Raw,
     commit: Arc<dyn Commit>,
     slots: Box<[Slot]>,
+    /// None in a mapping that nobody writes to.
     participants: OnceLock<Weak<Participants>>,
+    /// The slot that every thread is to have.
+    #[cfg(test)]
+    everybodys_slot: OnceLock<u32>,
     /// What says whether what a thread knows of its cache is still true.
     epoch: registry::Epoch,
     /// See [`quick_base`](Heap::quick_base).
@@ -154,6 +165,8 @@ impl Heap {
             commit,
             slots,
             participants: OnceLock::new(),
+            #[cfg(test)]
+            everybodys_slot: OnceLock::new(),
             abandoned: Mutex::default(),
             growing: Mutex::default(),
             checked: false,
@@ -276,8 +289,29 @@ unsafe impl Allocate for Heap {
         }
     }
 
+    unsafe fn shrink_in_place(
+        &self,
+        block: NonNull<u8>,
+        layout: Layout,
+        new_size: usize,
+        publish: &mut dyn FnMut(usize),
+    ) -> Option<usize> {
+        match self.raw.classes.of(layout.size(), layout.align()) {
+            Some(_) => None,
+            None => self.shrink_span(self.offset_of(block), layout, new_size, publish),
+        }
+    }
+
     fn block_at(&self, offset: u64) -> Option<BlockInfo> {
         self.find_block(offset)
+    }
+
+    fn keep(&self, block: NonNull<u8>) {
+        self.keep_page(self.offset_of(block));
+    }
+
+    fn peek(&self, offset: u64, into: &mut [u8]) -> bool {
+        self.commit.read(offset, into)
     }
 }
 

@@ -14,8 +14,8 @@ pub(super) struct HeapHeader {
     /// [`LAYOUT`] once the heap is formatted.
     pub(super) layout: AtomicU32,
     _zero: u32,
-    /// How many heap pages, from the first, have memory behind them, and their descriptors and bitmaps too.
-    /// Only ever raised.
+    /// How many heap pages, from the first, got memory behind them, and their descriptors and bitmaps too.
+    /// Only ever raised: pages whose memory was given back are `Punched`.
     pub(super) committed: AtomicU64,
     /// How many frees were refused because the block was not live.
     pub(super) bad_frees: AtomicU64,
@@ -48,7 +48,9 @@ pub(super) struct Descriptor {
     pub(super) partial: [AtomicU64; 2],
     /// Hint: the groups of this group of groups that have a page on a list.
     pub(super) groups: [AtomicU64; 2],
-    _reserved: [AtomicU64; 2],
+    /// 1 if the page always has memory behind it: bytes of it may be read by who has not made sure that they are live.
+    pub(super) kept: AtomicU64,
+    _reserved: AtomicU64,
 }
 
 const _: () = {
@@ -58,6 +60,7 @@ const _: () = {
     assert!(offset_of!(Descriptor, frees) == 12);
     assert!(offset_of!(Descriptor, partial) == 16);
     assert!(offset_of!(Descriptor, groups) == 32);
+    assert!(offset_of!(Descriptor, kept) == 48);
 };
 
 /// On no list: full, or with too few free blocks to be worth it.
@@ -73,7 +76,7 @@ pub(super) const ADOPTED: u32 = 2;
 pub(super) enum PageState {
     /// Nobody's.
     Free = 0,
-    /// The first page of a run that is being put together or taken apart; the payload is the run's length.
+    /// A page of a run that is being put together or taken apart; the payload is a [`Claimant`](super::intent::Claimant).
     Claiming = 1,
     /// Holds blocks of the class in the payload.
     Small = 2,
@@ -83,6 +86,10 @@ pub(super) enum PageState {
     Head = 4,
     /// A further page of a span; the payload is the distance to its head.
     Body = 5,
+    /// The first page of a run whose memory goes back to the system, or is asked for again; payload as of `Claiming`.
+    Punching = 6,
+    /// Nobody's, and not to be touched: without memory behind it, or, if the payload is 1, perhaps with.
+    Punched = 7,
 }
 
 /// The first word of a descriptor: state (4 bits), payload (28 bits), generation (32 bits).
@@ -107,11 +114,13 @@ impl Word {
             3 => PageState::Retiring,
             4 => PageState::Head,
             5 => PageState::Body,
+            6 => PageState::Punching,
+            7 => PageState::Punched,
             _ => return None,
         })
     }
 
-    /// The class, length or distance.
+    /// The class, length, distance or claimant.
     #[inline]
     pub(super) fn payload(self) -> u64 {
         (self.0 >> 4) & MAX_PAYLOAD
@@ -139,7 +148,7 @@ pub(crate) fn header_layout() -> crate::format_test::StoredLayout {
 
 #[cfg(test)]
 pub(crate) fn descriptor_layout() -> crate::format_test::StoredLayout {
-    crate::format_test::stored_layout!(Descriptor { word, listed, frees, partial, groups, _reserved })
+    crate::format_test::stored_layout!(Descriptor { word, listed, frees, partial, groups, kept, _reserved })
 }
 
 #[cfg(test)]

@@ -26,8 +26,8 @@ const GROUP: u64 = 64;
 /// The heap's tables and pages in one mapping.
 ///
 /// # Invariants
-/// 1. The range `base..base + end` is mapped and stays so; `committed` pages, their descriptors (in whole groups)
-///    and their bitmaps have memory behind them.
+/// 1. The range `base..base + end` is mapped and stays so; the descriptors (in whole groups) and bitmaps of `committed`
+///    pages have memory behind them, and so have the pages, but for those that are `Punching` or `Punched`.
 /// 2. Every page number passed to a method is below a value that [`committed`](Raw::committed) has returned.
 pub(super) struct Raw {
     base: usize,

@@ -1,6 +1,6 @@
 //! Blocks above half a page: runs of whole pages.
 //!
-//! A run is put together from its first page on: that one becomes `Claiming` (with the run's length), the others
+//! A run is put together from its first page on: that one becomes `Claiming` (and says by whom), the others
 //! `Body`, and last the first becomes `Head`. It is taken apart backwards: `Head` to `Claiming`, the bodies to `Free`
 //! from the last on, then the first. So a page is anybody's only when it is `Free`, and whoever looks for pages and
 //! finds a `Claiming` one knows that memory may be about to come back.
@@ -10,12 +10,15 @@
 //! it at once, or none of it.
 
 use super::Heap;
+use super::intent::{Doing, Intent};
 use super::page::{MAX_PAYLOAD, PageState, Word};
 use super::poison;
 use super::raw::{FREE_LIST, Raw};
 use super::report::BadFree;
+use crate::crash::crash_point;
 use crate::error::AllocError;
 use std::alloc::Layout;
+use std::ops::Range;
 use std::ptr::NonNull;
 
 /// What a search for a run found.
@@ -39,12 +42,13 @@ impl Heap {
         if pages > self.raw.max_pages.min(MAX_PAYLOAD) {
             return Err(self.out_of_memory(layout.size()));
         }
+        let slot = self.own_slot();
         self.until_exhausted(layout.size(), pages, |heap| {
             // Each round fails only if somebody else took a page of the run, which is progress, or because a page was
             // listed wrongly, which it is no longer.
             for _ in 0..1 + heap.raw.committed() {
                 let Found::Run(first) = heap.find_run(pages) else { return None };
-                if heap.raw.claim_run(first, pages) {
+                if heap.raw.claim_run(slot, first, pages) {
                     let (offset, usable) =
                         (heap.raw.page_at(first), (pages * heap.raw.page_bytes()) as usize);
                     let len = poison::handed_out(layout.size(), usable);
@@ -69,42 +73,9 @@ impl Heap {
     #[cold]
     #[inline(never)]
     pub(super) fn free_span(&self, offset: u64, layout: Layout) {
-        if let Err(why) = self.raw.free_run(offset, self.pages_for(layout.size())) {
+        if let Err(why) = self.raw.free_run(self.own_slot(), offset, self.pages_for(layout.size())) {
             self.bad_free(BadFree { offset, size_bytes: layout.size() as u64, why });
         }
-    }
-
-    /// Makes the span at `offset` at least `new_size` bytes long; gives its length.
-    pub(super) fn grow_span(&self, offset: u64, new_size: usize) -> Option<usize> {
-        let (first, 0) = self.raw.page_of(offset).ok()? else { return None };
-        let head = self.raw.word(first);
-        if head.state() != Some(PageState::Head) {
-            return None;
-        }
-        let (len, wanted) = (head.payload(), self.pages_for(new_size));
-        if first + len > self.raw.committed() {
-            return None;
-        }
-        let usable = |pages: u64| {
-            let len = poison::handed_out(new_size, (pages * self.raw.page_bytes()) as usize);
-            poison::unpoison(self.raw.header.segment_id, offset, len as u64);
-            Some(len)
-        };
-        if wanted <= len {
-            return usable(len);
-        }
-        let end = first.checked_add(wanted)?;
-        if wanted > MAX_PAYLOAD || end > self.raw.capacity_pages() {
-            return None;
-        }
-        if end > self.raw.committed() {
-            // What is behind the span must be free as far as it is there, or committing more is no use.
-            let free = |page| self.raw.word(page).state() == Some(PageState::Free);
-            if !(first + len..self.raw.committed()).all(free) || !matches!(self.commit_to(end), Ok(true)) {
-                return None;
-            }
-        }
-        self.raw.extend_run(first, head, wanted).then(|| usable(wanted))?
     }
 
     /// The lowest run of `pages` free pages, as the list of free pages shows it.
@@ -158,15 +129,15 @@ impl Heap {
             let word = self.raw.word(before);
             match word.state() {
                 Some(PageState::Free) => return None,
-                Some(PageState::Claiming) if !self.is_abandoned(before, word.0) => {
-                    return Some(before + word.payload());
+                Some(PageState::Claiming | PageState::Punching) if !self.is_abandoned(before, word.0) => {
+                    return Some(before + self.raw.claim_len(before, word));
                 }
                 Some(PageState::Body) => {
                     let head = before.saturating_sub(word.payload());
                     let word = self.raw.word(head);
                     match word.state() {
                         Some(PageState::Head) if before - head < word.payload() => return Some(0),
-                        Some(PageState::Claiming) => before = head + 1,
+                        Some(PageState::Claiming | PageState::Punching) => before = head + 1,
                         // Being appended to a span: the claim begins further on.
                         _ => {}
                     }
@@ -180,59 +151,85 @@ impl Heap {
 
 impl Raw {
     /// Makes a span of the pages from `first` on, if they are all free.
-    fn claim_run(&self, first: u64, pages: u64) -> bool {
-        let word = self.word(first);
-        let state = if pages == 1 { PageState::Head } else { PageState::Claiming };
-        let claimed = match word.state() {
-            Some(PageState::Free) => self.change(first, word, state, pages),
-            _ => None,
+    fn claim_run(&self, slot: Option<u32>, first: u64, pages: u64) -> bool {
+        let claim = |state, payload| {
+            let word = self.word(first);
+            let claimed = match word.state() {
+                Some(PageState::Free) => self.change(first, word, state, payload),
+                _ => None,
+            };
+            if claimed.is_none() {
+                self.unlist_taken(first);
+            }
+            claimed
         };
-        let Some(head) = claimed else {
-            self.unlist_taken(first);
-            return false;
-        };
-        // CRASH span: the pages claimed so far are lost until leaks are recovered; the others stay free, and `heal`
-        // lists them again.
-        self.unlist(FREE_LIST, first, pages);
         if pages == 1 {
-            return true;
+            // CRASH span: a block that nobody knows of, as for any other.
+            let claimed = claim(PageState::Head, 1).is_some();
+            if claimed {
+                self.unlist(FREE_LIST, first, 1);
+            }
+            return claimed;
         }
-        if !self.claim_bodies(first, 1, pages) {
-            self.drop_claim(first, head, pages);
-            return false;
-        }
-        // Nobody else changes a `Claiming` page, unless the bytes are damaged.
-        self.change(first, head, PageState::Head, pages).is_some()
-    }
-
-    /// Makes the pages `head + from .. head + to` bodies; if one is not free, takes that back and is `false`.
-    fn claim_bodies(&self, head: u64, from: u64, to: u64) -> bool {
-        for at in from..to {
-            let word = self.word(head + at);
-            let free = word.state() == Some(PageState::Free);
-            if !free || self.change(head + at, word, PageState::Body, at).is_none() {
-                self.drop_bodies(head, from, at);
-                self.unlist_taken(head + at);
+        self.intending(slot, Intent { doing: Doing::Run, first, len: pages }, |by| {
+            let Some(head) = claim(PageState::Claiming, by.payload()) else { return false };
+            // CRASH claim: the intent says which pages are to be freed again.
+            crash_point!("span.claimed");
+            self.unlist(FREE_LIST, first, pages);
+            if !self.claim_bodies(first, 1..pages) {
+                self.drop_claim(first, head, first, 1..1);
+                self.relist(first, pages);
                 return false;
             }
-        }
-        true
+            // Nobody else changes a page that this thread has claimed, unless the bytes are damaged.
+            self.change(first, head, PageState::Head, pages).is_some()
+        })
     }
 
-    /// Frees the bodies `head + from .. head + to`, from the last on.
-    fn drop_bodies(&self, head: u64, from: u64, to: u64) {
-        for at in (from..to).rev() {
+    /// Makes the pages `head + at` bodies, from the first on; if one is not free, takes that back and is `false`.
+    pub(super) fn claim_bodies(&self, head: u64, bodies: Range<u64>) -> bool {
+        let free = |_, word: Word| word.state() == Some(PageState::Free);
+        let claimed = self.claim_bodies_of(head, bodies.clone(), free);
+        if claimed < bodies.end {
+            self.drop_bodies(head, bodies.start..claimed, PageState::Free, 0);
+            self.unlist_taken(head + claimed);
+        }
+        claimed == bodies.end
+    }
+
+    /// Makes the pages `head + at` bodies, from the first on, as long as their words are `wanted`; gives the first `at` whose
+    /// word is not.
+    pub(super) fn claim_bodies_of(
+        &self,
+        head: u64,
+        mut bodies: Range<u64>,
+        wanted: impl Fn(u64, Word) -> bool,
+    ) -> u64 {
+        let end = bodies.end;
+        let refused = bodies.find(|at| {
+            let word = self.word(head + at);
+            let claimed =
+                wanted(head + at, word) && self.change(head + at, word, PageState::Body, *at).is_some();
+            crash_point!("span.body");
+            !claimed
+        });
+        refused.unwrap_or(end)
+    }
+
+    /// Makes bodies `head + at` free or punched, from the last on, those that are bodies of `head`.
+    pub(super) fn drop_bodies(&self, head: u64, bodies: Range<u64>, state: PageState, payload: u64) {
+        for at in bodies.rev() {
             let word = self.word(head + at);
             if word.is(PageState::Body, at) {
-                self.change(head + at, word, PageState::Free, 0);
+                self.change(head + at, word, state, payload);
+                crash_point!("span.unbody");
             }
         }
     }
 
-    /// Frees the first page of a claim and lists what of its pages is free.
-    pub(super) fn drop_claim(&self, first: u64, claiming: Word, pages: u64) {
-        self.change(first, claiming, PageState::Free, 0);
-        for page in first..first + pages {
+    /// Lists the free ones of some pages.
+    pub(super) fn relist(&self, first: u64, len: u64) {
+        for page in first..first + len {
             if self.word(page).state() == Some(PageState::Free) {
                 self.list(FREE_LIST, page, 1);
             }
@@ -243,52 +240,39 @@ impl Raw {
     fn unlist_taken(&self, page: u64) {
         self.unlist(FREE_LIST, page, 1);
         // SYNC lists: whoever frees a page changes its word first, then lists it: look again.
-        if self.word(page).state() == Some(PageState::Free) {
-            self.list(FREE_LIST, page, 1);
+        self.relist(page, 1);
+    }
+
+    /// The span that begins at `offset`: first page and word.
+    pub(super) fn span_at(&self, offset: u64) -> Result<(u64, Word), &'static str> {
+        let (first, 0) = self.page_of(offset)? else { return Err("no span begins there") };
+        let head = self.word(first);
+        match head.state() {
+            Some(PageState::Head) if first + head.payload() <= self.committed() => Ok((first, head)),
+            Some(PageState::Head) => Err("the span has another length"),
+            _ => Err("no span begins there"),
         }
     }
 
-    fn free_run(&self, offset: u64, least_pages: u64) -> Result<(), &'static str> {
-        let (first, 0) = self.page_of(offset)? else { return Err("no span begins there") };
-        let head = self.word(first);
-        if head.state() != Some(PageState::Head) {
-            return Err("no span begins there");
-        }
+    fn free_run(&self, slot: Option<u32>, offset: u64, least_pages: u64) -> Result<(), &'static str> {
+        let (first, head) = self.span_at(offset)?;
         let len = head.payload();
-        if least_pages > len || first + len > self.committed() {
+        if least_pages > len {
             return Err("the span has another length");
         }
         poison::poison(self.header.segment_id, offset, len * self.page_bytes());
-        // CRASH free-span: the pages not yet free are lost until leaks are recovered.
-        let Some(claiming) = self.change(first, head, PageState::Claiming, len) else {
-            return Err("the span is being freed already");
-        };
-        self.drop_bodies(first, 1, len);
-        // Listed at once and last: who searched a half-listed run would take its middle and leave pieces.
-        if self.change(first, claiming, PageState::Free, 0).is_some() {
-            self.list(FREE_LIST, first, len);
-        }
-        Ok(())
-    }
-
-    /// Appends pages to the span at `first`, if those behind it are free.
-    fn extend_run(&self, first: u64, head: Word, wanted: u64) -> bool {
-        let len = head.payload();
-        let (next, more) = (first + len, wanted - len);
-        let word = self.word(next);
-        if word.state() != Some(PageState::Free) {
-            return false;
-        }
-        let Some(claiming) = self.change(next, word, PageState::Claiming, more) else { return false };
-        // CRASH extend: the pages claimed so far are lost until leaks are recovered; the span is as it was.
-        self.unlist(FREE_LIST, next, more);
-        if !self.claim_bodies(first, len + 1, wanted) {
-            self.drop_claim(next, claiming, more);
-            return false;
-        }
-        let whole = self.change(next, claiming, PageState::Body, len).is_some()
-            && self.change(first, head, PageState::Head, wanted).is_some();
-        debug_assert!(whole, "nobody else changes the pages of a live span");
-        whole
+        let freed = self.intending(slot, Intent { doing: Doing::Run, first, len }, |by| {
+            let claiming = self.change(first, head, PageState::Claiming, by.payload())?;
+            // CRASH free-span: the intent says which pages are still to be freed.
+            crash_point!("span.unclaimed");
+            self.drop_bodies(first, 1..len, PageState::Free, 0);
+            // Listed at once and last: who searched a half-listed run would take its middle and leave pieces.
+            if self.change(first, claiming, PageState::Free, 0).is_some() {
+                crash_point!("span.free");
+                self.list(FREE_LIST, first, len);
+            }
+            Some(())
+        });
+        freed.ok_or("the span is being freed already")
     }
 }

@@ -18,7 +18,7 @@ pub struct HeapStats {
     pub used_bytes: u64,
     /// The rest of the capacity.
     pub free_bytes: u64,
-    /// How much of the capacity has memory behind it.
+    /// How much of the capacity has memory behind it: what was [given back](crate::Segment::trim) has not.
     pub committed_bytes: u64,
     /// The part of `free_bytes` that stands in caches of threads, at hand for these only.
     pub cached_bytes: u64,
@@ -30,7 +30,7 @@ pub struct HeapStats {
     pub largest_free_bytes: u64,
     /// The size of a heap page.
     pub page_bytes: u64,
-    /// How many pages have memory behind them; of these
+    /// How many pages have memory behind them (those [given back](crate::Segment::trim) have not); of these
     pub committed_pages: u64,
     /// are nobody's,
     pub free_pages: u64,
@@ -115,10 +115,13 @@ impl Heap {
         let (mut span_end, mut is_raw) = (0, false);
         for page in 0..committed {
             let word = raw.word(page);
-            run = if word.state() == Some(PageState::Free) { run + 1 } else { 0 };
+            let is_free = matches!(word.state(), Some(PageState::Free | PageState::Punched));
+            run = if is_free { run + 1 } else { 0 };
             longest = longest.max(run);
             match word.state() {
                 Some(PageState::Free) => stats.free_pages += 1,
+                Some(PageState::Punched) if word.payload() == 0 => stats.committed_pages -= 1,
+                Some(PageState::Punched) => stats.free_pages += 1,
                 Some(PageState::Small | PageState::Retiring) => {
                     let class = word.payload() as usize;
                     let (Some(geometry), Some(of_class)) = (raw.classes.get(class), classes.get_mut(class))
@@ -149,6 +152,7 @@ impl Heap {
                 _ => stats.claimed_pages += 1,
             }
         }
+        stats.committed_bytes = stats.committed_pages * page_bytes;
         for (_, class) in raw.cached() {
             if let Some(of_class) = classes.get_mut(class).filter(|class| class.live > 0) {
                 of_class.live -= 1;

@@ -1,5 +1,6 @@
 mod raw_blocks;
 
+use super::intent::Claimant;
 use super::page::{PageState, Word};
 use super::raw::FREE_LIST;
 use super::*;
@@ -20,11 +21,35 @@ struct File {
     /// The longest file allowed.
     limit: AtomicU64,
     calls: AtomicU64,
+    /// Whether it can have holes: [`HOLES`], [`NO_HOLES`] or [`BAD_HOLES`].
+    holes: AtomicU32,
 }
+
+const HOLES: u32 = 0;
+/// The file system knows no holes.
+const NO_HOLES: u32 = 1;
+/// The system fails.
+const BAD_HOLES: u32 = 2;
 
 const FULL: AllocError = AllocError::NoSpace { wanted_bytes: 7 };
 
 impl Commit for File {
+    fn decommit(&self, offset: u64, len: u64) -> Result<bool, AllocError> {
+        assert!(offset.is_multiple_of(OS_PAGE) && len.is_multiple_of(OS_PAGE) && len > 0);
+        match self.holes.load(Ordering::SeqCst) {
+            NO_HOLES => return Ok(false),
+            BAD_HOLES => return Err(AllocError::Os { errno: 5 }),
+            _ => {}
+        }
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&self.fd, flags, offset, len).unwrap();
+        Ok(true)
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> bool {
+        rustix::io::pread(&self.fd, &mut *into, offset) == Ok(into.len())
+    }
+
     fn commit(&self, offset: u64, len: u64) -> Result<(), AllocError> {
         assert!(offset.is_multiple_of(OS_PAGE) && len.is_multiple_of(OS_PAGE) && len > 0);
         self.calls.fetch_add(1, Ordering::SeqCst);
@@ -102,6 +127,7 @@ impl Segment {
             calls_left: AtomicU64::new(u64::MAX),
             limit: AtomicU64::new(u64::MAX),
             calls: AtomicU64::new(0),
+            holes: AtomicU32::new(HOLES),
         };
         let segment = Segment { file: Arc::new(file), header };
         let mapping = Mapping::new(&segment.file.fd, header.end as usize);
@@ -174,6 +200,21 @@ impl Process {
         self.verify(live);
         // SAFETY: live; the layout it was asked with.
         unsafe { self.deallocate(self.pointer(live), live.layout) };
+    }
+
+    /// Makes a block shorter, if the heap does that.
+    fn shrink(&self, live: &mut Live, size: usize) -> bool {
+        let mut published = None;
+        let publish: &mut dyn FnMut(usize) = &mut |usable| published = Some(usable);
+        // SAFETY: live; it is used as far as the new size from now on.
+        let usable = unsafe { self.shrink_in_place(self.pointer(live), live.layout, size, publish) };
+        assert_eq!(usable, published);
+        let Some(usable) = usable else { return false };
+        assert!(usable >= size && usable <= live.usable);
+        live.usable = usable;
+        live.layout = layout(size, live.layout.align());
+        live.block = self.block_at(live.offset).unwrap().size_bytes;
+        true
     }
 
     fn assert_whole(&self) {
@@ -376,6 +417,9 @@ enum Op {
     Allocate(usize, u32),
     Free(usize),
     Grow(usize, usize),
+    Shrink(usize, usize),
+    Before(usize, usize),
+    Trim,
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
@@ -383,7 +427,10 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
         5 => (size.clone(), prop_oneof![8 => 0..4u32, 1 => 4..13u32]).prop_map(|(s, a)| Op::Allocate(s, a)),
         4 => any::<usize>().prop_map(Op::Free),
-        1 => (any::<usize>(), size).prop_map(|(i, s)| Op::Grow(i, s)),
+        1 => (any::<usize>(), size.clone()).prop_map(|(i, s)| Op::Grow(i, s)),
+        1 => (any::<usize>(), size).prop_map(|(i, s)| Op::Shrink(i, s)),
+        1 => (any::<usize>(), 5000..200_000usize).prop_map(|(i, s)| Op::Before(i, s)),
+        1 => Just(Op::Trim),
     ];
     proptest::collection::vec(op, 1..400)
 }
@@ -429,6 +476,31 @@ proptest! {
                         }
                     }
                 }
+                Op::Shrink(i, size) if !model.is_empty() => {
+                    let at = *model.keys().nth(i % model.len()).unwrap();
+                    let live = model.get_mut(&at).unwrap();
+                    heap.verify(live);
+                    if size <= live.usable {
+                        heap.shrink(live, size);
+                    }
+                }
+                Op::Before(i, size) if !model.is_empty() => {
+                    let at = *model.keys().nth(i % model.len()).unwrap();
+                    let mut live = model[&at];
+                    let is_span = heap.raw.classes.of(live.layout.size(), live.layout.align()).is_none();
+                    if is_span && let Ok(expanded) = heap.expand_backward(at, size, 2 * size) {
+                        prop_assert!(expanded.usable >= size && expanded.offset <= at);
+                        heap.verify(&live);
+                        model.remove(&at);
+                        (live.offset, live.usable) = (expanded.offset, expanded.usable);
+                        live.layout = layout(live.usable, live.layout.align());
+                        live.block = heap.block_at(live.offset).unwrap().size_bytes;
+                        // SAFETY: ours, with the pages before it.
+                        unsafe { heap.pointer(&live).write_bytes(live.tag, live.usable) };
+                        prop_assert!(model.insert(live.offset, live).is_none());
+                    }
+                }
+                Op::Trim => assert!(heap.trim().is_ok()),
                 _ => {}
             }
         }
@@ -511,7 +583,8 @@ fn role_of_another_process() {
     let (path, seed) = role.split_once(' ').unwrap();
     let fd = rustix::fs::open(path, rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty()).unwrap();
     let limit = AtomicU64::new(u64::MAX);
-    let file = File { fd, calls_left: AtomicU64::new(u64::MAX), limit, calls: AtomicU64::new(0) };
+    let (calls, holes) = (AtomicU64::new(0), AtomicU32::new(HOLES));
+    let file = File { fd, calls_left: AtomicU64::new(u64::MAX), limit, calls, holes };
     let mut id = [0u8; 16];
     id[0] = seed.as_bytes()[0];
     let segment = Segment { file: Arc::new(file), header: FixedHeader::new(1 << 20, id, 1) };
@@ -611,10 +684,10 @@ fn a_claim_left_behind_is_waited_for_once() {
     let segment = Segment::new(64 << 10, 64 << 10, true);
     let heap = segment.attach();
     // As a process killed while claiming four pages leaves them: page 3 claimed, one body claimed.
-    let head = heap.raw.change(3, Word(0), PageState::Claiming, 4).unwrap();
+    let head = heap.raw.change(3, Word(0), PageState::Claiming, Claimant::Unknown(4).payload()).unwrap();
     heap.raw.change(4, Word(0), PageState::Body, 1).unwrap();
     heap.raw.unlist(FREE_LIST, 3, 4);
-    assert_eq!(head.payload(), 4);
+    assert_eq!(heap.raw.claim_len(3, head), 4);
     assert_eq!(heap.check(), []);
     assert_ne!(heap.raw.check(true), []);
     // 14 pages are left: 3 before, 2 of the claim that were never reached, 9 behind.
@@ -921,6 +994,8 @@ fn threads_of_one_slot_do_not_lose_pages() {
     });
     heap.assert_unused();
 }
+
+mod large;
 
 /// What AddressSanitizer sees; the first half runs in a child that it is to stop.
 #[cfg(shmem_poison)]

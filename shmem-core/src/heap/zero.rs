@@ -10,6 +10,7 @@
 //! This file needs `unsafe`: it writes.
 
 use super::Heap;
+use super::intent::{Doing, Intent};
 use super::page::{PageState, Word};
 use super::poison;
 use super::raw::{FREE_LIST, Raw, bits_of};
@@ -48,7 +49,7 @@ impl Heap {
     fn zero_page(&self, page: u64, bytes: &mut u64) -> bool {
         let word = self.raw.word(page);
         match word.state() {
-            Some(PageState::Free) => self.raw.zero_free_page(page, word, bytes),
+            Some(PageState::Free) => self.raw.zero_free_page(self.own_slot(), page, word, bytes),
             Some(PageState::Small) => self.raw.zero_blocks(page, word, bytes),
             Some(PageState::Retiring) => {
                 // Its retirer is dead, or will find that it was overtaken.
@@ -61,16 +62,20 @@ impl Heap {
 }
 
 impl Raw {
-    fn zero_free_page(&self, page: u64, word: Word, bytes: &mut u64) -> bool {
-        // Not a span: whoever finds no memory waits for a claim.
-        let Some(claiming) = self.change(page, word, PageState::Claiming, 1) else { return false };
-        // CRASH zero-page: the page is lost until leaks are recovered.
-        crash_point!("zero.page");
-        self.unlist(FREE_LIST, page, 1);
-        // SAFETY: the page is committed, and ours.
-        unsafe { self.zero(self.page_at(page), self.page_bytes(), bytes) };
-        self.drop_claim(page, claiming, 1);
-        true
+    fn zero_free_page(&self, slot: Option<u32>, page: u64, word: Word, bytes: &mut u64) -> bool {
+        self.intending(slot, Intent { doing: Doing::Run, first: page, len: 1 }, |by| {
+            // Not a span: whoever finds no memory waits for a claim.
+            let Some(claiming) = self.change(page, word, PageState::Claiming, by.payload()) else {
+                return false;
+            };
+            // CRASH zero-page: recovery frees the page.
+            crash_point!("zero.page");
+            self.unlist(FREE_LIST, page, 1);
+            // SAFETY: the page is committed, and ours.
+            unsafe { self.zero(self.page_at(page), self.page_bytes(), bytes) };
+            self.drop_claim(page, claiming, page, 1..1);
+            true
+        })
     }
 
     fn zero_blocks(&self, page: u64, word: Word, bytes: &mut u64) -> bool {

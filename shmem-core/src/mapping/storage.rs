@@ -187,4 +187,18 @@ impl Commit for Storage {
             e => AllocError::Os { errno: e.raw_os_error() },
         })
     }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> bool {
+        file::read_at(&self.fd, into, offset) == Ok(into.len())
+    }
+
+    fn decommit(&self, offset: u64, len: u64) -> Result<bool, AllocError> {
+        debug_assert!(offset.is_multiple_of(4096) && len.is_multiple_of(4096));
+        match file::punch(&self.fd, offset, len) {
+            Ok(()) => Ok(true),
+            // The file system cannot, or the memory was sealed: said before anything is done.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM) => Ok(false),
+            Err(e) => Err(AllocError::Os { errno: e.raw_os_error() }),
+        }
+    }
 }

@@ -25,6 +25,8 @@ pub(crate) const PROCESSES_AT: u64 = 4096;
 pub(crate) const PROCESS_SIZE: u64 = 32;
 /// The size of a thread slot in bytes.
 pub(crate) const SLOT_SIZE: u64 = 128;
+/// Where in a thread slot the heap's intent stands.
+pub(crate) const SLOT_INTENT_AT: u64 = 24;
 /// The size of a liveness cell in bytes.
 pub(crate) const CELL_SIZE: u64 = 64;
 

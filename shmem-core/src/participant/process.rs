@@ -3,7 +3,7 @@
 //! This file needs `unsafe`: it reaches records in mapped memory.
 
 use super::cell::{Cells, CellsMapping};
-use super::recovery::{LockKind, Parting, Step};
+use super::recovery::{LockKind, Parting, Settle, Step};
 use super::slot::Slot;
 use super::{MAX_PROCESSES, evidence, thread};
 use crate::crash::crash_point;
@@ -90,6 +90,7 @@ pub(crate) struct Participants {
     cells: ArcSwapOption<CellsMapping>,
     lock_kinds: OnceLock<&'static [LockKind]>,
     steps: OnceLock<Vec<Step>>,
+    settle: OnceLock<Settle>,
     parting: OnceLock<Parting>,
 }
 
@@ -119,6 +120,7 @@ impl Participants {
             cells: ArcSwapOption::empty(),
             lock_kinds: OnceLock::new(),
             steps: OnceLock::new(),
+            settle: OnceLock::new(),
             parting: OnceLock::new(),
         }
     }
@@ -128,6 +130,17 @@ impl Participants {
     pub(crate) fn set_steps(&self, lock_kinds: &'static [LockKind], steps: Vec<Step>) {
         let _ = self.lock_kinds.set(lock_kinds);
         let _ = self.steps.set(steps);
+    }
+
+    /// Registers, once, what the heap does about the intent in a dead thread's slot.
+    pub(crate) fn set_settle(&self, settle: Settle) {
+        let _ = self.settle.set(settle);
+    }
+
+    pub(super) fn settle(&self, slot: u32) {
+        if let Some(settle) = self.settle.get() {
+            settle(slot);
+        }
     }
 
     /// Registers, once, what an upper layer does with a slot, by its index, that its thread is about to give back, or that

@@ -3,6 +3,7 @@
 //! | step | what | may be done twice |
 //! |---|---|---|
 //! | 0 | the recoverer's byte is taken, and the evidence looked at again under it | |
+//! | 0b | what the dead threads were doing to pages of the heap, by the intents in their slots, is undone or completed | yes |
 //! | 1 | what the dead threads' slots note, but they do not hold, is struck out | yes |
 //! | 2 | the locks that are left are released, poisoned, and struck out | yes: by compare-and-swap from the dead owner's word |
 //! | 3 | the slots are freed, the threads' liveness cells too | yes |
@@ -10,6 +11,9 @@
 //! | 5 | the record is freed | |
 //!
 //! A recoverer that dies leaves its byte free and the record attached: the next one begins at 0.
+//!
+//! **Why 0b comes first.** A block that a dead thread was growing or freeing is behind a lock it held, or behind what
+//! its process has pinned: until these are released, nobody else touches the block.
 //!
 //! **Why 1 comes before 2.** A thread notes a lock before it takes it and strikes it out after it has released it, so a
 //! note may be of a lock that it did not hold when it died. As long as nothing of the dead process has been released,
@@ -32,6 +36,10 @@ use std::cell::Cell;
 /// A recovery step of an upper layer: undoes what the process with this record held; whether it could do all of it
 /// (else the record stays a dead process's). Idempotent; runs no user code.
 pub(crate) type Step = Box<dyn Fn(u32) -> bool + Send + Sync>;
+
+/// The heap's part: settles the intent in the slot with this index, whose thread is dead. Idempotent; waits for nobody. One
+/// thread of one process at a time settles a slot.
+pub(crate) type Settle = Box<dyn Fn(u32) + Send + Sync>;
 
 /// What an upper layer does with a slot, by its index, that this process has and is about to give back.
 pub(crate) type Parting = Box<dyn Fn(u32) + Send + Sync>;
@@ -162,10 +170,28 @@ impl Participants {
         self.steps().iter().all(|step| step(index))
     }
 
-    /// Steps 1 to 3: releases the locks of the dead process with this record, and frees its slots.
+    /// Has what dead threads were doing to pages of the heap undone or completed. Waits for nobody; takes no lock.
+    pub(crate) fn settle_dead(&self) {
+        let mut asked = None;
+        for (_, slot) in self.slots().filter(|(_, slot)| slot.has_intent()) {
+            let process = slot.process();
+            if let Some(record) = process.filter(|_| process != asked) {
+                self.release_if_dead(record);
+                asked = process;
+            }
+        }
+    }
+
+    /// Steps 0b to 3: settles what the dead process with this record was doing in the heap, releases its locks, and frees its
+    /// slots.
     fn release(&self, dead: u32) {
         let file_len = self.file().len().unwrap_or(0);
         let slots = || self.slots().filter(|(_, slot)| slot.process() == Some(dead));
+        for (index, _) in slots().filter(|(_, slot)| slot.has_intent()) {
+            // CRASH settle: the intent stays until the slot is free, and what is settled is settled.
+            self.settle(index);
+            crash_point!("dead.settled");
+        }
         for (index, slot) in slots() {
             for note in slot.notes() {
                 let held = self.noted(note, file_len).is_some_and(|(at, kind)| {

@@ -5,7 +5,7 @@
 use super::process::Participants;
 use crate::crash::crash_point;
 use crate::mapping::registry;
-use crate::mapping::superblock::SLOT_SIZE;
+use crate::mapping::superblock::{SLOT_INTENT_AT, SLOT_SIZE};
 use crate::primitive::{AtomicI64, AtomicU32, AtomicU64, Ordering, compiler_fence};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -31,7 +31,8 @@ pub(super) struct Slot {
     unnoted: AtomicU32,
     /// The thread's liveness cell + 1; 0 if it has none.
     pub(super) cell: AtomicU32,
-    _zero: [u32; 2],
+    /// What the thread is doing to whole pages of the heap, in the heap's words; 0 if nothing.
+    pub(super) intent: AtomicU64,
     /// What the thread waits for, as a note; 0 if it does not.
     pub(super) waits_for: AtomicI64,
     /// The locks that the thread holds or is about to take, in no order: the distance from the slot, and in the lower two
@@ -39,7 +40,10 @@ pub(super) struct Slot {
     notes: [AtomicI64; NOTES],
 }
 
-const _: () = assert!(size_of::<Slot>() == SLOT_SIZE as usize);
+const _: () = {
+    assert!(size_of::<Slot>() == SLOT_SIZE as usize);
+    assert!(std::mem::offset_of!(Slot, intent) == SLOT_INTENT_AT as usize);
+};
 
 const PROCESS_SHIFT: u32 = 32;
 const ORPHANED: u64 = 1 << 48;
@@ -123,6 +127,11 @@ impl Slot {
 
     pub(super) fn notes(&self) -> impl Iterator<Item = Note<'_>> {
         self.notes.iter().map(|note| Note { slot: self, note })
+    }
+
+    /// Whether its thread is in the middle of something in the heap.
+    pub(super) fn has_intent(&self) -> bool {
+        self.intent.load(Ordering::Acquire) != 0
     }
 
     /// How many locks its thread holds that it could not note.
@@ -227,6 +236,7 @@ impl Slot {
             word.store(0, Ordering::Relaxed);
         }
         self.waits_for.store(0, Ordering::Relaxed);
+        self.intent.store(0, Ordering::Relaxed);
         self.notes.iter().for_each(|note| note.store(0, Ordering::Relaxed));
     }
 
@@ -443,7 +453,7 @@ impl TaggedSlot {
 
 #[cfg(test)]
 pub(crate) fn slot_layout() -> crate::format_test::StoredLayout {
-    crate::format_test::stored_layout!(Slot { word, owner, thread, unnoted, cell, _zero, waits_for, notes })
+    crate::format_test::stored_layout!(Slot { word, owner, thread, unnoted, cell, intent, waits_for, notes })
 }
 
 #[cfg(test)]

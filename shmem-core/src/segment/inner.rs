@@ -14,7 +14,7 @@ use crate::heap::{Heap, HeapStats};
 use crate::layout::{Init, ShmSafe, StoredType};
 use crate::mapping::registry::{self, Registration};
 use crate::mapping::{CreateSpec, HeldByte, LockedByte, MappedFile, Place, Want, remove};
-use crate::participant::{Participants, SegmentFile};
+use crate::participant::{Participants, SegmentFile, current_owner};
 use crate::primitive::Ordering;
 use crate::sync::LOCK_KINDS;
 use std::io;
@@ -83,6 +83,12 @@ impl Inner {
         let participants =
             unsafe { Participants::new(file.base(), header, Box::new(OfParticipants(file.clone()))) };
         let participants = Arc::new(participants);
+        let settler = Arc::downgrade(&heap);
+        participants.set_settle(Box::new(move |slot| {
+            if let Some(heap) = settler.upgrade() {
+                heap.settle(slot);
+            }
+        }));
         let id = SegmentId(header.segment_id);
         // SAFETY: mapped while `file` lives, which `participants` keeps; page-aligned; the heap serves it.
         let context = unsafe {
@@ -470,6 +476,23 @@ impl Segment {
             }
             .into()),
         }
+    }
+
+    /// Gives the memory of all free pages back to the operating system; how many bytes. Any process may, while others work;
+    /// the capacity stays, and memory is asked for again when it is needed. 0 where the file system has no holes (tmpfs,
+    /// ext4, XFS and Btrfs do). A few system calls for each run of free pages.
+    ///
+    /// # Errors
+    /// [`AllocError::Os`](crate::AllocError::Os) if the system fails; [`LockError`](crate::LockError) if this thread gets
+    /// no slot.
+    ///
+    /// # Crash safety
+    /// If this process dies inside, pages it had in hand count as given back; recovery puts them in order.
+    #[doc(alias = "shrink_to_fit")]
+    pub fn trim(&self) -> Result<u64> {
+        // The thread gets a slot, so that its death would leave nothing undone.
+        current_owner(self.inner.file.base().as_ptr())?;
+        Ok(self.inner.heap.trim()?)
     }
 
     /// Writes the segment's pages to its file; returns when they are there. For shared memory, nothing to do.

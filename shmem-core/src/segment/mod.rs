@@ -24,6 +24,8 @@ mod read_only;
 #[doc(hidden)]
 pub mod roots;
 #[cfg(test)]
+mod span_tests;
+#[cfg(test)]
 mod tests;
 
 pub use builder::SegmentBuilder;

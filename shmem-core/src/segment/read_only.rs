@@ -77,6 +77,9 @@ unsafe impl Allocate for LookOnly {
     fn block_at(&self, offset: u64) -> Option<BlockInfo> {
         self.0.block_at(offset)
     }
+    fn peek(&self, offset: u64, into: &mut [u8]) -> bool {
+        self.0.peek(offset, into)
+    }
 }
 
 /// A file that cannot be locked, as the participants see it. It keeps the file mapped.

@@ -275,6 +275,16 @@ pub(crate) fn allocate(fd: impl AsFd, offset: u64, len: u64) -> Result<()> {
     rustix::fs::fallocate(fd, FallocateFlags::empty(), offset, len)
 }
 
+/// Takes the storage of a range away: it becomes a hole. The file keeps its length.
+pub(crate) fn punch(fd: impl AsFd, offset: u64, len: u64) -> Result<()> {
+    #[cfg(test)]
+    if lacking::FALLOCATE.get() {
+        return Err(Errno::OPNOTSUPP);
+    }
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    retry(|| rustix::fs::fallocate(&fd, flags, offset, len))
+}
+
 /// Cuts a file.
 pub(crate) fn truncate(fd: impl AsFd, len: u64) -> Result<()> {
     retry(|| rustix::fs::ftruncate(&fd, len))

@@ -123,6 +123,18 @@ impl<'a> StringMut<'a> {
                     unsafe { store(&raw mut (*self.at.as_ptr()).cap, usable as u64) };
                     return Ok(());
                 }
+            } else if capacity < old {
+                let at = self.at.as_ptr();
+                // CRASH shrink: the smaller capacity is stored while the block still has the larger one: it is true of both.
+                // SAFETY: the string is ours. No undo log is in force.
+                let publish = |usable: usize| unsafe { store(&raw mut (*at).cap, usable as u64) };
+                // SAFETY: it is the string's own live block, and the text ends before `capacity`.
+                let shrunk = unsafe {
+                    self.access.shrink_in_place(NonNull::new_unchecked(first), layout, capacity, publish)
+                };
+                if shrunk.is_some() {
+                    return Ok(());
+                }
             }
         }
         let (block, room) = self.access.allocate_array::<u8>(capacity)?;

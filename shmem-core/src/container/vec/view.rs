@@ -230,7 +230,7 @@ impl<'a, T: ShmSafe> VecMut<'a, T> {
         self.set_capacity(len, len.saturating_add(additional))
     }
 
-    /// Gives back the room that is not used, by moving the elements into a smaller block.
+    /// Gives back the room that is not used: the end of a large block, else by moving the elements into a smaller one.
     ///
     /// # Errors
     /// See [`VecMut`].
@@ -253,6 +253,9 @@ impl<'a, T: ShmSafe> VecMut<'a, T> {
             unsafe { self.replace_block(ptr::null_mut(), 0) };
             return Ok(());
         }
+        if self.shrink_in_place(wanted) {
+            return Ok(());
+        }
         // SAFETY: the elements are valid and exclusively ours.
         if unsafe { any_lock_held(self.first(), len) } {
             return Err(Error::LockHeld);
@@ -269,6 +272,23 @@ impl<'a, T: ShmSafe> VecMut<'a, T> {
             self.replace_block(block.as_ptr(), room);
         }
         Ok(())
+    }
+
+    /// Gives back room beyond `wanted` elements, 1 or more, where the block stands; whether the heap could.
+    fn shrink_in_place(&mut self, wanted: usize) -> bool {
+        let (at, old) = (self.at.as_ptr(), self.cap as usize);
+        // SAFETY: the block was allocated with this layout.
+        let layout = unsafe { Layout::from_size_align_unchecked(old * size_of::<T>(), align_of::<T>()) };
+        // CRASH shrink: the smaller capacity is stored while the block still has the larger one: it is true of both.
+        let publish = |usable: usize| {
+            // SAFETY: the vector is ours. No undo log is in force, or the block would not become smaller.
+            unsafe { store(&raw mut (*at).cap, (usable / size_of::<T>()) as u64) }
+        };
+        // SAFETY: it is the vector's own live block, of which no element stands beyond `wanted`.
+        unsafe {
+            let first = NonNull::new_unchecked(self.first()).cast();
+            self.access.shrink_in_place(first, layout, wanted * size_of::<T>(), publish).is_some()
+        }
     }
 
     /// Appends an element. Amortised constant time; allocates when the capacity is used up.

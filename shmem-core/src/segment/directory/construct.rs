@@ -171,6 +171,8 @@ impl Directory {
         if name.len() > INLINE_NAME {
             let layout = Layout::from_size_align(name.len(), 1).expect("a name is short");
             let block = self.access().allocate(layout)?.cast::<u8>();
+            // Look-ups compare names before they know that the entry is still there.
+            self.context.allocator().keep(block);
             crash_point!("name.allocated");
             // SAFETY: a fresh block for the name.
             unsafe { block.as_ptr().copy_from_nonoverlapping(name.as_ptr(), name.len()) };

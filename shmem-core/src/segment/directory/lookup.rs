@@ -351,12 +351,13 @@ impl Directory {
                 Err(Corrupt { at, what: "an object in no block" }.into())
             };
         }
-        let mut copy = std::mem::MaybeUninit::<T>::uninit();
-        for i in 0..size_of::<T>() {
-            // SAFETY: inside a block of this segment; bytes that change meanwhile are thrown away below.
-            let byte = unsafe { AtomicU8::from_ptr(self.at(at + i as u64)) }.load(Ordering::Relaxed);
-            // SAFETY: inside `copy`.
-            unsafe { copy.as_mut_ptr().cast::<u8>().add(i).write(byte) };
+        let mut copy = std::mem::MaybeUninit::<T>::zeroed();
+        // SAFETY: the bytes of `copy`, all of them written.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(copy.as_mut_ptr().cast::<u8>(), size_of::<T>()) };
+        // Not through the mapping: should the object go meanwhile, and its memory be given back to the system, that must not
+        // be touched. Bytes that change meanwhile are thrown away below.
+        if !bytes.is_empty() && !self.context.allocator().peek(at, bytes) {
+            return Err(Corrupt { at, what: "an object that cannot be read" }.into());
         }
         // SYNC copy: the fence keeps the bytes' loads before that of the state, which is raised before they change.
         std::sync::atomic::fence(Ordering::Acquire);

@@ -7,6 +7,7 @@
 mod audit;
 mod lives;
 mod operations;
+mod pages;
 mod types;
 mod worker;
 
