@@ -128,6 +128,19 @@ pub const POINTS: &[&str] = &[
     "recover.release",
     "recover.anonymous",
     "recover.done",
+    // Spans of the heap.
+    "span.claiming",
+    "span.bodies",
+    "span.claimed",
+    "span.dropped",
+    // Recovering leaks.
+    "leaks.alone",
+    "leaks.marked",
+    "leaks.done",
+    "sweep.blocks",
+    "sweep.claim",
+    "sweep.body",
+    "sweep.swept",
     // Creating a segment.
     "draft.unnamed",
     "draft.temporary",

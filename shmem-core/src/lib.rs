@@ -75,7 +75,8 @@
 //! | building | [`Init`], [`ShmDefault`], module [`init`] |
 //! | containers | [`ShmVec`], [`ShmString`], [`ShmHashMap`], [`ShmHashSet`], [`ShmBox`], [`ShmBoxSlice`], [`ShmOption`] |
 //! | locks | [`ShmMutex`] |
-//! | errors | [`enum@Error`] and its families [`OpenError`], [`NameError`], [`AllocError`], [`LockError`], [`Corrupt`] |
+//! | damage and leaks | [`Segment::check`], [`Segment::verify`], [`Segment::recover_leaks`]; [`VerifyReport`], [`LeakReport`] |
+//! | errors | [`enum@Error`] and its families [`OpenError`], [`NameError`], [`AllocError`], [`LockError`], [`AuditError`], [`Corrupt`] |
 //! | memory without any structure | [`SharedMemory`], [`FileMapping`], [`MappedRegion`] |
 //! | looking in from outside | [`Segment::objects`], [`Segment::participants`], [`StoredType`], [`Fingerprint`], [`HeapStats`] |
 //! | containers of your own | [`access`], [`OffsetPtr`], [`Visitor`], [`TypeInfo`] |
@@ -119,8 +120,9 @@ compile_error!("shmem runs on 64-bit little-endian Linux only: its stored bytes 
 // Segments and the objects in them.
 pub use mapping::RemoveOnDrop;
 pub use segment::{
-    MAX_OBJECT_NAME, Object, ObjectInfo, ObjectKind, Owned, Participant, ParticipantLock, ParticipantState,
-    ParticipantThread, ReadOnlySegment, ReadRoot, Root, Segment, SegmentBuilder,
+    LeakReport, MAX_OBJECT_NAME, Object, ObjectInfo, ObjectKind, Owned, Participant, ParticipantLock,
+    ParticipantState, ParticipantThread, ReadOnlySegment, ReadRoot, Root, Segment, SegmentBuilder,
+    VerifyReport,
 };
 
 // What may stand in a segment, and how it is built.
@@ -145,10 +147,10 @@ pub use sync::{
 };
 
 // Errors.
-pub use error::{AllocError, Corrupt, Error, LockError, NameError, OpenError, Result};
+pub use error::{AllocError, AuditError, Corrupt, Error, Finding, LockError, NameError, OpenError, Result};
 
 // Descriptions of types and memory, for tools and for containers of your own.
-pub use heap::{BadFree, BadFreeHook, HeapStats, set_bad_free_hook};
+pub use heap::{BadFree, BadFreeHook, HeapStats, SweptClass, set_bad_free_hook};
 pub use layout::{
     ConstArg, Difference, Field, Fingerprint, GenericArg, Interior, Kind, Origin, Reach, StoredType,
     TypeInfo, TypeRef, Variant, Versions, Visitor,

@@ -34,7 +34,7 @@
 //! | claiming, freeing or growing a span | the pages in hand are unreachable; a grown span is as it was |
 //! | committing memory | memory that the next step finds committed |
 //!
-//! Unreachable blocks and pages stay accounted as used, until leaks are recovered. No step is ever waited for, but
+//! Unreachable blocks and pages stay accounted as used, until leaks are recovered (`sweep`). No step is ever waited for, but
 //! one: who finds no memory while a claim is under way waits up to a quarter of a second for it, once for each claim that stays.
 //!
 //! # Never
@@ -43,17 +43,20 @@
 
 mod classes;
 mod grow;
+mod marks;
 mod page;
 mod poison;
 mod raw;
 mod report;
 mod small;
 mod span;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod walk;
 
 pub use report::{BadFree, BadFreeHook, set_bad_free_hook};
+pub use sweep::SweptClass;
 pub use walk::HeapStats;
 
 use crate::access::{Allocate, BlockInfo, MAX_ALIGN};

@@ -14,6 +14,7 @@ use super::page::{MAX_PAYLOAD, PageState, Word};
 use super::poison;
 use super::raw::{FREE_LIST, Raw};
 use super::report::BadFree;
+use crate::crash::crash_point;
 use crate::error::AllocError;
 use std::alloc::Layout;
 use std::ptr::NonNull;
@@ -194,6 +195,7 @@ impl Raw {
         // CRASH span: the pages claimed so far are lost until leaks are recovered; the others stay free, and `heal`
         // lists them again.
         self.unlist(FREE_LIST, first, pages);
+        crash_point!("span.claiming");
         if pages == 1 {
             return true;
         }
@@ -201,6 +203,7 @@ impl Raw {
             self.drop_claim(first, head, pages);
             return false;
         }
+        crash_point!("span.bodies");
         // Nobody else changes a `Claiming` page, unless the bytes are damaged.
         self.change(first, head, PageState::Head, pages).is_some()
     }
@@ -248,7 +251,7 @@ impl Raw {
         }
     }
 
-    fn free_run(&self, offset: u64, least_pages: u64) -> Result<(), &'static str> {
+    pub(super) fn free_run(&self, offset: u64, least_pages: u64) -> Result<(), &'static str> {
         let (first, 0) = self.page_of(offset)? else { return Err("no span begins there") };
         let head = self.word(first);
         if head.state() != Some(PageState::Head) {
@@ -263,7 +266,9 @@ impl Raw {
         let Some(claiming) = self.change(first, head, PageState::Claiming, len) else {
             return Err("the span is being freed already");
         };
+        crash_point!("span.claimed");
         self.drop_bodies(first, 1, len);
+        crash_point!("span.dropped");
         // Listed at once and last: who searched a half-listed run would take its middle and leave pieces.
         if self.change(first, claiming, PageState::Free, 0).is_some() {
             self.list(FREE_LIST, first, len);

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod abandon;
+mod audit;
 mod builder;
 mod directory;
 mod fork;
@@ -21,6 +22,7 @@ pub mod roots;
 #[cfg(test)]
 mod tests;
 
+pub use audit::{LeakReport, VerifyReport};
 pub use builder::SegmentBuilder;
 pub use directory::{ObjectInfo, ObjectKind};
 pub use handle::{Object, Owned, Root};

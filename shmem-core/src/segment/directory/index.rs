@@ -266,17 +266,25 @@ impl Directory {
     }
 
     /// Every index table in use or kept, as (offset, bytes).
-    #[cfg(test)]
-    pub(super) fn tables(&self) -> Vec<(u64, u64)> {
+    ///
+    /// # Errors
+    /// [`Corrupt`] if one leads to no other.
+    pub(super) fn tables(&self) -> Result<Vec<(u64, u64)>, Corrupt> {
         let mut tables = Vec::new();
         let mut next = self.table();
         while let Some(table) = next {
             tables.push((table.at, table.bytes()));
-            // SAFETY: the table's first word, inside the mapping.
-            let before = unsafe { &*self.at(table.at).cast::<AtomicU64>() }.load(Ordering::Relaxed);
+            // SAFETY: the table's first word, inside the mapping; `is_live`, so committed.
+            let before = match self.is_live(table.at) {
+                true => unsafe { &*self.at(table.at).cast::<AtomicU64>() }.load(Ordering::Relaxed),
+                false => return Err(Corrupt { at: table.at, what: "an index table is in no block" }),
+            };
             next = Table::decode(Table { at: before, log2: table.log2.wrapping_sub(1) }.encode())
                 .filter(|t| before < 1 << 56 && t.at + t.bytes() <= self.reserved_bytes());
+            if before != 0 && next.is_none() {
+                return Err(Corrupt { at: table.at, what: "an index table names none before it" });
+            }
         }
-        tables
+        Ok(tables)
     }
 }
