@@ -61,7 +61,8 @@
 //! - **Objects live as long as their handles.** A [`Root`] keeps its object and its mapping; [`Segment::destroy`] takes
 //!   the name at once and the object with the last handle in any process, as `unlink` does to files.
 //! - **A process may die at any instant.** Containers are as before or as after the operation; a lock it held is
-//!   *poisoned* for the next one to see ([`LockError::Poisoned`]); names it was constructing do not exist.
+//!   *poisoned* for the next one to see ([`LockError::Poisoned`]); names it was constructing do not exist. What it had just
+//!   allocated is unreachable until [`Segment::recover_leaks`] gives it back.
 //!
 //! A program that has several roots declares them as the fields of a struct: with `#[derive(ShmRoots)]`,
 //! `Roots::open_or_create(&bank)?` opens them all, each typed and named by its field. See [`ShmRoots`].

@@ -229,7 +229,7 @@ fn runner() {
             let block = Layout::from_size_align(size, 8).unwrap();
             match segment.access().allocate(block) {
                 Ok(_) => {}
-                Err(e) => assert!(Error::from(e).is_out_of_memory()),
+                Err(e) => assert!(e.is_out_of_memory()),
             }
         }
     }

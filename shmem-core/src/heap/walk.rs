@@ -15,7 +15,8 @@ use std::sync::atomic::Ordering;
 pub struct HeapStats {
     /// What the heap may hold in all.
     pub capacity_bytes: u64,
-    /// What live blocks take (their usable sizes), with what deaths have made unreachable.
+    /// What live blocks take (their usable sizes), with what deaths have made unreachable: see
+    /// [`recover_leaks`](crate::Segment::recover_leaks).
     pub used_bytes: u64,
     /// The rest of the capacity.
     pub free_bytes: u64,

@@ -10,7 +10,9 @@
 
 use super::directory::{self, Op};
 use super::ledger::word;
-use super::{Ended, Runner, Scene, Suite, creation};
+use super::{Desk, Ended, Runner, Scene, Suite, creation};
+use shmem_core::{ShmMutex, ShmVec};
+use std::alloc::Layout;
 
 /// See the [module](self).
 pub struct Points;
@@ -34,6 +36,8 @@ enum Act {
     Names(&'static [Op]),
     /// The same by several mappings of the segment, which come and go.
     Crowd,
+    /// Leaks blocks, makes spans and frees them, and recovers leaks.
+    Leaks,
     /// Creates, opens and removes segments.
     Segments,
     /// Likewise, where files must have names.
@@ -52,6 +56,10 @@ const fn fresh(points: &'static str) -> Workload {
 
 const fn segments(points: &'static str, act: Act, after: &'static [&'static str]) -> Workload {
     Workload { points, act, after, fresh: false }
+}
+
+const fn leaks(points: &'static str, after: &'static [&'static str]) -> Workload {
+    Workload { points, act: Act::Leaks, after, fresh: false }
 }
 
 /// Deaths with the directory locked.
@@ -85,6 +93,9 @@ const WORKLOADS: &[Workload] = &[
     Workload { points: "slot.given-back", act: Act::Crowd, after: &[], fresh: false },
     names("unlink.anonymous", &[], &[Op::Anonymous, Op::LetGo]),
     names("migrate.", &[], &[Op::Migrate, Op::FindOrConstruct]),
+    leaks("span.", &[]),
+    leaks("sweep.", &["span.claiming", "span.bodies", "span.claimed"]),
+    leaks("leaks.", &["span.claiming"]),
     fresh("grow."),
     fresh("chunk."),
     fresh("schema."),
@@ -178,7 +189,7 @@ fn arm(act: Act, die_at: &str, nth: u64) {
     match act {
         Act::Temporary => shmem_core::__crash::lack_unnamed_files(false),
         Act::Old => shmem_core::__crash::lack_unnamed_files(true),
-        Act::Names(_) | Act::Crowd | Act::Segments => {}
+        Act::Names(_) | Act::Crowd | Act::Leaks | Act::Segments => {}
     }
     assert!(die_at.is_empty() || shmem_core::__crash::arm(die_at, nth), "there is no point {die_at}");
 }
@@ -198,6 +209,29 @@ fn points() -> &'static [&'static str] {
     &[]
 }
 
+/// First gives back what others have left; so what is leaked does not add up.
+fn leak_and_recover(scene: &Scene, desk: Desk) {
+    desk.doing("open", 0);
+    let mut segment = directory::open(scene);
+    desk.doing("recover leaks", 0);
+    if let Err(e) = segment.recover_leaks() {
+        scene.corrupt(format!("recover_leaks: {e}"));
+    }
+    desk.doing("make spans", 0);
+    // More than two heap pages, and more than one that becomes two.
+    for (words, more) in [(20_000, 0), (10_000, 30_000)] {
+        let list = segment.construct_anonymous::<ShmMutex<ShmVec<u64>>>(ShmMutex::new(vec![7; words]));
+        let list = list.expect("there is memory");
+        list.lock().expect("nobody else's").view().extend_from_slice(&vec![8; more]).expect("likewise");
+    }
+    desk.doing("leak", 0);
+    for size in [20, 200, 2000, 100_000] {
+        let layout = Layout::from_size_align(size, 8).expect("a layout");
+        segment.access().allocate(layout).expect("there is memory");
+    }
+    desk.done();
+}
+
 impl Suite for Points {
     fn name(&self) -> &'static str {
         "points"
@@ -212,7 +246,7 @@ impl Suite for Points {
     }
 
     fn prepare(&self, scene: &Scene) {
-        if let Act::Names(_) | Act::Crowd = stage(scene) {
+        if let Act::Names(_) | Act::Crowd | Act::Leaks = stage(scene) {
             directory::prepare(scene);
         }
     }
@@ -231,6 +265,7 @@ impl Suite for Points {
                     (0..100).for_each(|_| crowd.iter_mut().for_each(|worker| worker.step(&[])));
                 }
             }
+            Act::Leaks => (0..STEPS / 20).for_each(|_| leak_and_recover(scene, desk)),
             Act::Segments | Act::Temporary | Act::Old => {
                 let mut worker = creation::Worker::new(scene, thread, desk);
                 (0..STEPS).for_each(|_| worker.step());
@@ -242,7 +277,7 @@ impl Suite for Points {
 
     fn audit(&self, scene: &Scene) {
         scene.threads(1, |thread, desk| match stage(scene) {
-            Act::Names(_) | Act::Crowd => directory::audit(scene, thread, desk, scene.is_last()),
+            Act::Names(_) | Act::Crowd | Act::Leaks => directory::audit(scene, thread, desk, scene.is_last()),
             Act::Segments | Act::Temporary | Act::Old => {
                 creation::audit(scene, thread, desk, scene.is_last());
             }

@@ -64,7 +64,7 @@ impl Segment {
     /// segment.construct::<ShmVec<ShmString>>("names", ["Ada", "a name too long to stand in its string"])?;
     /// let report = segment.verify()?;
     /// assert!(report.is_sound());
-    /// assert_eq!(report.to_string(), "sound: 1 object walked, which own 3 blocks of 160 bytes");
+    /// assert_eq!(report.to_string(), "sound: 1 object walked, 3 blocks of 112 bytes");
     /// # Ok(())
     /// # }
     /// ```

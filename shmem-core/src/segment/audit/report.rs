@@ -44,7 +44,7 @@ impl fmt::Display for VerifyReport {
             n => plural(n, "finding"),
         };
         let (objects, blocks) = (plural(self.objects, "object"), plural(self.blocks, "block"));
-        write!(f, "{verdict}: {objects} walked, which own {blocks} of {} bytes", self.bytes)?;
+        write!(f, "{verdict}: {objects} walked, {blocks} of {} bytes", self.bytes)?;
         for object in &self.unknown {
             write!(f, "\n  {object}: not walked, its type is not known here")?;
         }

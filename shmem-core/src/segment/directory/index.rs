@@ -274,11 +274,11 @@ impl Directory {
         let mut next = self.table();
         while let Some(table) = next {
             tables.push((table.at, table.bytes()));
-            // SAFETY: the table's first word, inside the mapping; `is_live`, so committed.
-            let before = match self.is_live(table.at) {
-                true => unsafe { &*self.at(table.at).cast::<AtomicU64>() }.load(Ordering::Relaxed),
-                false => return Err(Corrupt { at: table.at, what: "an index table is in no block" }),
-            };
+            if !self.is_live(table.at) {
+                return Err(Corrupt { at: table.at, what: "an index table is in no block" });
+            }
+            // SAFETY: the table's first word, in a live block; 8-aligned.
+            let before = unsafe { &*self.at(table.at).cast::<AtomicU64>() }.load(Ordering::Relaxed);
             next = Table::decode(Table { at: before, log2: table.log2.wrapping_sub(1) }.encode())
                 .filter(|t| before < 1 << 56 && t.at + t.bytes() <= self.reserved_bytes());
             if before != 0 && next.is_none() {
