@@ -420,7 +420,7 @@ pub enum LockError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuditError {
-    /// Other processes are attached, or this one by another mapping.
+    /// Other processes are attached, or this one by another mapping, or a dead one that this process cannot recover.
     #[error("others are attached to the segment: process {}", list(.processes))]
     InUse {
         /// Their ids, as they know themselves; 0 of one that is just attaching.

@@ -31,6 +31,7 @@ use crate::crash::crash_point;
 use crate::error::{AuditError, Corrupt, Error, Finding, OpenError, Result};
 use crate::participant::{Exclusive, NotAlone};
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 use types::Types;
 use walk::{By, Walker};
 
@@ -232,7 +233,12 @@ impl Segment {
     /// go again.)
     fn only_handle(&mut self) -> Result<()> {
         match Arc::strong_count(&self.inner) {
-            1 => Ok(()),
+            1 => {
+                // SYNC handles: Acquire, pairs with the Release by which the last other one was dropped: what its thread did is
+                // done.
+                fence(Ordering::Acquire);
+                Ok(())
+            }
             n => Err(AuditError::Handles { handles: n - 1 }.into()),
         }
     }

@@ -624,3 +624,71 @@ fn no_damage_makes_a_walk_panic_or_go_on_for_ever() {
     // SAFETY: 1: nobody else uses it.
     assert!(unsafe { s.verify_unchecked() }.unwrap().is_sound());
 }
+
+#[derive(ShmSafe)]
+#[shm(validate = Even::check)]
+#[repr(C)]
+struct Even {
+    number: u64,
+    text: ShmString,
+}
+
+impl Even {
+    fn check(&self) -> Result<(), &'static str> {
+        if self.number.is_multiple_of(2) { Ok(()) } else { Err("an odd number") }
+    }
+}
+
+#[test]
+fn types_are_asked_by_a_verification_and_not_by_a_sweep() {
+    let mut s = segment();
+    drop(s.construct_slice::<Even, _>("even", 3, |i| EvenInit { number: i as u64, text: long(i) }).unwrap());
+    let report = s.verify().unwrap();
+    assert_eq!(report.findings.len(), 1, "{report}");
+    assert_eq!(report.findings[0].corrupt.what, "an odd number");
+    assert_eq!(s.recover_leaks().unwrap().objects, 1);
+}
+
+#[test]
+fn damaged_descriptions_make_no_walk_go_astray() {
+    let s = segment();
+    build(&s, "everything");
+    let stored = s.stored_types();
+    let objects = s.inner.directory.inventory();
+    let mut opaque = 0;
+    for i in 0..stored.len() {
+        for at in 0..stored[i].record.len() {
+            for flip in [1, 0x80] {
+                let mut damaged = stored.clone();
+                damaged[i].record[at] ^= flip;
+                let types = Types::new(&damaged);
+                let mut marks = s.inner.heap.marks();
+                let mut note = |block| marks.mark(block);
+                let mut walker = Walker::new(s.access(), &types, By::Description, &mut note);
+                for object in &objects {
+                    // SAFETY: 1: nobody else uses it.
+                    let walked = unsafe { walker.walk(object) };
+                    opaque += usize::from(!walked.is_known);
+                }
+            }
+        }
+    }
+    assert!(opaque > 100, "{opaque}");
+}
+
+#[test]
+fn a_type_that_contains_itself_is_taken_for_unknown() {
+    let fingerprint = Fingerprint([7; 16]);
+    let mut record = vec![2, 0, 0, 1, 0, b'A', 0, 0, 0, 0];
+    record.extend(8u64.to_le_bytes());
+    record.extend(8u32.to_le_bytes());
+    record.extend([1, 1, 0, 1, 0, b'x']);
+    record.extend(0u64.to_le_bytes());
+    record.push(0);
+    record.extend(fingerprint.0);
+    record.extend([0, 0]);
+    let types = Types::new(&[crate::layout::StoredType { fingerprint, record }]);
+    let number = types.number(fingerprint);
+    assert!(matches!(types.get(number).shape, super::types::Shape::Opaque));
+    assert_eq!(types.get(number).layout, Layout::new::<u64>());
+}

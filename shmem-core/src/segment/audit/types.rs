@@ -106,11 +106,7 @@ impl Types {
     }
 
     fn shape(&self, record: &Record, layout: Layout, layouts: &[Layout]) -> Option<Shape> {
-        // A part must lie inside the whole.
-        let part = |at: usize, ty: TypeNumber| {
-            let end = at.checked_add(layouts[ty].size())?;
-            (end <= layout.size() && at.is_multiple_of(layouts[ty].align())).then_some((at, ty))
-        };
+        let part = |at: usize, ty: TypeNumber| lies_inside(layout, at, layouts[ty]).then_some((at, ty));
         let fields = |fields: &[RecordField]| -> Option<Vec<Part>> {
             fields.iter().map(|f| part(f.offset.try_into().ok()?, self.number(f.ty))).collect()
         };
@@ -132,7 +128,8 @@ impl Types {
             RecordKind::Array { len, element } => {
                 let (len, element) = (usize::try_from(*len).ok()?, self.number(*element));
                 let bytes = layouts[element].size().checked_mul(len)?;
-                (bytes == layout.size()).then_some(Shape::Array(len, element))
+                let is_whole = bytes == layout.size() && layouts[element].align() <= layout.align();
+                is_whole.then_some(Shape::Array(len, element))
             }
             RecordKind::Builtin if record.origin == 0 => self.container(record, layout, layouts),
             RecordKind::Builtin => None,
@@ -148,14 +145,14 @@ impl Types {
         // Behind `before` bytes.
         let behind = |before: usize, ty: TypeNumber| {
             let at = before.next_multiple_of(layouts[ty].align());
-            (at + layouts[ty].size() <= layout.size()).then_some((at, ty))
+            lies_inside(layout, at, layouts[ty]).then_some((at, ty))
         };
         let map = |key: TypeNumber, value: TypeNumber| {
             let (both, at) = layouts[key].extend(layouts[value]).ok()?;
             Some(Shape::Map(key, (at, value), both.pad_to_align()))
         };
         let version = |shape: Shape, size, version| {
-            (record.version == version && layout.size() == size).then_some(shape)
+            (record.version == version && layout.size() == size && layout.align() == 8).then_some(shape)
         };
         match record.name.as_str() {
             "ShmPod" | "PhantomData" => Some(Shape::Plain),
@@ -220,6 +217,14 @@ impl Types {
         seen[number] = Some(is_plain);
         Some(is_plain)
     }
+}
+
+/// Whether a part lies inside the whole, aligned wherever that stands.
+fn lies_inside(whole: Layout, at: usize, part: Layout) -> bool {
+    let end = at.checked_add(part.size());
+    end.is_some_and(|end| end <= whole.size())
+        && at.is_multiple_of(part.align())
+        && part.align() <= whole.align()
 }
 
 /// A type of the language.
