@@ -166,6 +166,15 @@ pub const POINTS: &[&str] = &[
     "recover.release",
     "recover.anonymous",
     "recover.done",
+    // Recovering leaks.
+    "leaks.alone",
+    "leaks.marked",
+    "leaks.done",
+    "sweep.blocks",
+    "sweep.claim",
+    "sweep.body",
+    "sweep.punching",
+    "sweep.swept",
     // Creating a segment.
     "draft.unnamed",
     "draft.temporary",

@@ -1,5 +1,6 @@
 //! Every error of this crate: a small enum for each family, all of them convertible into [`Error`].
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -32,6 +33,9 @@ pub enum Error {
     /// moved nor dropped. Nothing was changed.
     #[error("a value that holds a locked lock cannot be moved or dropped")]
     LockHeld,
+    /// A segment could not be verified, or its leaks not recovered.
+    #[error(transparent)]
+    Audit(#[from] Box<AuditError>),
     /// Every process record of the segment is taken by a live process.
     #[error("the segment has no free process record (limit {limit})")]
     TooManyProcesses {
@@ -66,6 +70,13 @@ impl From<NameError> for Error {
     #[cold]
     fn from(e: NameError) -> Self {
         Error::Name(Box::new(e))
+    }
+}
+
+impl From<AuditError> for Error {
+    #[cold]
+    fn from(e: AuditError) -> Self {
+        Error::Audit(Box::new(e))
     }
 }
 
@@ -410,6 +421,77 @@ pub enum LockError {
     /// The lock stands in a read-only mapping, or in no segment at all.
     #[error("the lock stands in no writable segment")]
     ReadOnly,
+}
+
+/// Why a segment could not be [verified](crate::Segment::verify), or its
+/// [leaks not recovered](crate::Segment::recover_leaks). Nothing was given back.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuditError {
+    /// Other processes are attached, or this one by another mapping, or a dead one that this process cannot recover.
+    #[error("others are attached to the segment: process {}", list(.processes))]
+    InUse {
+        /// Their ids, as they know themselves; 0 of one that is just attaching.
+        processes: Vec<u32>,
+    },
+    /// This process has other handles to this mapping of the segment: clones, [`Root`](crate::Root)s,
+    /// [`Owned`](crate::Owned)s, guards that were leaked.
+    #[error("this process has {handles} other handle(s) to the segment")]
+    Handles {
+        /// How many.
+        handles: usize,
+    },
+    /// Another process, or another mapping of this one, is at it.
+    #[error("somebody else has the segment for themselves")]
+    Underway,
+    /// This process is constructing, converting or freeing objects: what is half there cannot be walked.
+    #[error("objects are being constructed or freed: {}", list(.objects))]
+    UnderConstruction {
+        /// Which.
+        objects: Vec<String>,
+    },
+    /// The types of objects are not known to this process, and their stored descriptions do not say where they keep their
+    /// pointers. A process that [finds](crate::Segment::find) each of these objects first knows their types.
+    #[error("the types of objects are not known here: {}", list(.objects))]
+    UnknownTypes {
+        /// Which, each with its type.
+        objects: Vec<String>,
+    },
+    /// The segment is damaged, so what nothing leads to may be no leak. (An object that a lock keeps, and that a death has
+    /// left half changed, counts: give it a new value first, see [`CorruptGuard`](crate::CorruptGuard).)
+    #[error("the segment is damaged: {}", list(.findings))]
+    Damaged {
+        /// What was found.
+        findings: Vec<Finding>,
+    },
+}
+
+/// The first few of a list, and how many there are.
+fn list<T: fmt::Display>(all: &[T]) -> String {
+    let mut text: Vec<String> = all.iter().take(4).map(T::to_string).collect();
+    if all.len() > text.len() {
+        text.push(format!("… ({} in all)", all.len()));
+    }
+    text.join(", ")
+}
+
+/// Something wrong, and where it was met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// The object that it belongs to, with its type; `None` if it is in the heap's or the directory's own bytes.
+    pub object: Option<String>,
+    /// What is wrong.
+    pub corrupt: Corrupt,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.object {
+            Some(object) => write!(f, "{object}: {}", self.corrupt),
+            None => fmt::Display::fmt(&self.corrupt, f),
+        }
+    }
 }
 
 /// Stored bytes are not what this library writes.

@@ -61,7 +61,8 @@
 //! - **Objects live as long as their handles.** A [`Root`] keeps its object and its mapping; [`Segment::destroy`] takes
 //!   the name at once and the object with the last handle in any process, as `unlink` does to files.
 //! - **A process may die at any instant.** Containers are as before or as after the operation; a lock it held is
-//!   *poisoned* for the next one to see ([`LockError::Poisoned`]); names it was constructing do not exist.
+//!   *poisoned* for the next one to see ([`LockError::Poisoned`]); names it was constructing do not exist. What it had just
+//!   allocated is unreachable until [`Segment::recover_leaks`] gives it back.
 //!
 //! A program that has several roots declares them as the fields of a struct: with `#[derive(ShmRoots)]`,
 //! `Roots::open_or_create(&bank)?` opens them all, each typed and named by its field. See [`ShmRoots`].
@@ -75,7 +76,8 @@
 //! | building | [`Init`], [`ShmDefault`], module [`init`] |
 //! | containers | [`ShmVec`], [`ShmString`], [`ShmHashMap`], [`ShmHashSet`], [`ShmBox`], [`ShmBoxSlice`], [`ShmOption`] |
 //! | locks | [`ShmMutex`] |
-//! | errors | [`enum@Error`] and its families [`OpenError`], [`NameError`], [`AllocError`], [`LockError`], [`Corrupt`] |
+//! | damage and leaks | [`Segment::check`], [`Segment::verify`], [`Segment::recover_leaks`]; [`VerifyReport`], [`LeakReport`] |
+//! | errors | [`enum@Error`] and its families [`OpenError`], [`NameError`], [`AllocError`], [`LockError`], [`AuditError`], [`Corrupt`] |
 //! | memory as bytes, in a segment | [`Segment::allocate`], [`Segment::deallocate`], [`BlockHandle`] |
 //! | memory without any structure | [`SharedMemory`], [`FileMapping`], [`MappedRegion`] |
 //! | looking in from outside | [`Segment::objects`], [`Segment::participants`], [`StoredType`], [`Fingerprint`], [`HeapStats`] |
@@ -120,8 +122,9 @@ compile_error!("shmem runs on 64-bit little-endian Linux only: its stored bytes 
 // Segments and the objects in them.
 pub use mapping::RemoveOnDrop;
 pub use segment::{
-    MAX_OBJECT_NAME, Object, ObjectInfo, ObjectKind, Owned, Participant, ParticipantLock, ParticipantState,
-    ParticipantThread, ReadOnlySegment, ReadRoot, Root, Segment, SegmentBuilder,
+    LeakReport, MAX_OBJECT_NAME, Object, ObjectInfo, ObjectKind, Owned, Participant, ParticipantLock,
+    ParticipantState, ParticipantThread, ReadOnlySegment, ReadRoot, Root, Segment, SegmentBuilder,
+    VerifyReport,
 };
 
 // What may stand in a segment, and how it is built.
@@ -146,10 +149,10 @@ pub use sync::{
 };
 
 // Errors.
-pub use error::{AllocError, Corrupt, Error, LockError, NameError, OpenError, Result};
+pub use error::{AllocError, AuditError, Corrupt, Error, Finding, LockError, NameError, OpenError, Result};
 
 // Descriptions of types and memory, for tools and for containers of your own.
-pub use heap::{BadFree, BadFreeHook, HeapStats, SizeClassStats, set_bad_free_hook};
+pub use heap::{BadFree, BadFreeHook, HeapStats, SizeClassStats, SweptClass, set_bad_free_hook};
 pub use layout::{
     BlockHandle, ConstArg, Difference, Field, Fingerprint, GenericArg, Interior, Kind, Origin, Reach,
     StoredType, TypeInfo, TypeRef, Variant, Versions, Visitor,

@@ -162,7 +162,7 @@ impl Heap {
 impl Raw {
     /// The first bitmap word that holds marks.
     #[inline]
-    fn first_mark(&self) -> u32 {
+    pub(super) fn first_mark(&self) -> u32 {
         (self.bitmap_words() / 2) as u32
     }
 
@@ -226,7 +226,8 @@ impl Raw {
         }
         let committed = self.committed();
         let mut end = place.page + self.word(place.page).payload();
-        while end < committed && self.word(end).state() == Some(PageState::Free) {
+        while end < committed && matches!(self.word(end).state(), Some(PageState::Free | PageState::Punched))
+        {
             end += 1;
         }
         if end == committed && commit {

@@ -42,8 +42,8 @@
 //! | overwriting free memory | the block or page in hand is unreachable |
 //!
 //! (A thread that has no slot has no intent: the pages it had in hand stay claimed.) Unreachable blocks stay accounted as used,
-//! until leaks are recovered. No step is ever waited for, but one: who finds no memory while a claim is under way has the
-//! dead settled, and waits up to a quarter of a second for the living, once for each claim that stays.
+//! until leaks are recovered (`sweep`). No step is ever waited for, but one: who finds no memory while a claim is under way has
+//! the dead settled, and waits up to a quarter of a second for the living, once for each claim that stays.
 //!
 //! # Never
 //! This layer makes no system call ([`Commit`] does), touches no page that is not committed, not even to read it, writes to no
@@ -59,19 +59,23 @@ mod marks;
 mod page;
 mod poison;
 mod raw;
+mod reachable;
 mod report;
 mod resize;
 mod small;
 mod span;
 mod stats;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod trim;
 mod walk;
 mod zero;
 
+pub(crate) use reachable::Reached;
 pub use report::{BadFree, BadFreeHook, set_bad_free_hook};
 pub use stats::{HeapStats, SizeClassStats};
+pub use sweep::SweptClass;
 
 use crate::access::{Allocate, BlockInfo, MAX_ALIGN};
 use crate::error::{AllocError, Corrupt};

@@ -254,7 +254,12 @@ impl Raw {
         }
     }
 
-    fn free_run(&self, slot: Option<u32>, offset: u64, least_pages: u64) -> Result<(), &'static str> {
+    pub(super) fn free_run(
+        &self,
+        slot: Option<u32>,
+        offset: u64,
+        least_pages: u64,
+    ) -> Result<(), &'static str> {
         let (first, head) = self.span_at(offset)?;
         let len = head.payload();
         if least_pages > len {

@@ -1038,3 +1038,135 @@ mod poisoned {
         }
     }
 }
+
+/// What is live now, all of it reached.
+fn all_reached(heap: &Heap) -> super::Reached {
+    let mut reached = heap.none_reached();
+    heap.for_each_live_block(&mut |block| assert!(reached.insert(block) && !reached.insert(block)));
+    reached
+}
+
+#[test]
+fn a_sweep_gives_back_what_is_not_reached_and_nothing_else() {
+    for capacity in [256 << 10, 8 << 20, 64 << 20] {
+        let segment = Segment::new(capacity, capacity, false);
+        let process = segment.attach();
+        let mut random = 7u64;
+        let mut live: BTreeMap<u64, usize> = BTreeMap::new();
+        let (mut kept, mut wanted, mut spans) = (Vec::new(), BTreeMap::new(), 0);
+        for i in 0..400usize {
+            random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let size = [16, 24, 40, 100, 128, 500, 1500, 3000, 20_000, 70_000][(random >> 33) as usize % 10];
+            let Ok(block) = process.allocate(Layout::from_size_align(size, 8).unwrap()) else { continue };
+            let offset = process.offset_of(block.cast());
+            live.insert(offset, size);
+            let info = process.block_at(offset).unwrap();
+            if i % 3 == 0 {
+                kept.push(info);
+            } else if info.size_bytes < process.page_bytes() {
+                *wanted.entry(info.size_bytes).or_insert(0) += 1;
+            } else {
+                spans += 1;
+            }
+        }
+        let before = process.stats().used_bytes;
+        let mut reached = process.none_reached();
+        assert!(kept.iter().all(|block| reached.insert(*block)));
+        let kept: u64 = kept.iter().map(|block| block.size_bytes).sum();
+        let swept = process.sweep(&reached);
+        let found: BTreeMap<u64, u64> = swept.classes.iter().map(|c| (c.block_bytes, c.blocks)).collect();
+        assert_eq!((found, swept.spans, swept.stray_pages), (wanted, spans, 0));
+        assert!(process.stats().used_bytes < before);
+        assert_eq!((process.stats().used_bytes, reached.bytes), (kept, kept));
+        for offset in live.keys() {
+            assert_eq!(process.block_at(*offset).is_some(), reached.contains(*offset));
+        }
+        assert_eq!(process.raw.check(true), []);
+        assert_eq!(process.sweep(&reached), super::sweep::Swept::default(), "there is nothing more");
+        // What was given back can be had.
+        let all = all_reached(&process);
+        assert_eq!((all.blocks, all.bytes), (reached.blocks, kept));
+        process.sweep(&process.none_reached());
+        assert_eq!(process.stats().used_bytes, 0);
+        process.allocate(Layout::from_size_align(capacity as usize * 9 / 10, 8).unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn a_sweep_takes_apart_what_deaths_have_left() {
+    let segment = Segment::new(8 << 20, 8 << 20, true);
+    let process = segment.attach();
+    let raw = &process.raw;
+    let span = process.allocate(Layout::from_size_align(40_000, 8).unwrap()).unwrap();
+    let small = process.allocate(Layout::from_size_align(64, 8).unwrap()).unwrap();
+    let reached = all_reached(&process);
+    let clean = process.stats().used_bytes;
+    let (span_page, _) = raw.page_of(process.offset_of(span.cast())).unwrap();
+    let (small_page, _) = raw.page_of(process.offset_of(small.cast())).unwrap();
+    let set = |page, state, payload| assert!(raw.change(page, raw.word(page), state, payload).is_some());
+    // A claim with two of its bodies.
+    set(100, PageState::Claiming, 5);
+    set(101, PageState::Body, 1);
+    set(102, PageState::Body, 2);
+    // Pages about to be appended to the span, and the first already is, but for the head.
+    let len = raw.word(span_page).payload();
+    set(span_page + len + 1, PageState::Body, len + 1);
+    if span_page + len != small_page {
+        set(span_page + len, PageState::Body, len);
+    }
+    // A page that somebody looked at, and bits of nobody's: beyond the blocks, and in a free page.
+    set(small_page, PageState::Retiring, raw.word(small_page).payload());
+    let class = raw.classes.get(raw.word(small_page).payload() as usize).unwrap();
+    raw.bits(small_page, class.blocks / 64).fetch_or(1 << (class.blocks % 64), Ordering::SeqCst);
+    raw.bits(200, 1).store(5, Ordering::SeqCst);
+    // Pages whose memory was about to be given back.
+    set(300, PageState::Punching, 2);
+    set(301, PageState::Body, 1);
+    assert!(!raw.check(true).is_empty());
+    let swept = process.sweep(&reached);
+    assert!((6..=7).contains(&swept.stray_pages), "{swept:?}");
+    assert_eq!((swept.spans, swept.classes.len()), (0, 0));
+    assert_eq!((process.stats().used_bytes, raw.check(true)), (clean, vec![]));
+    assert_eq!(process.sweep(&reached).stray_pages, 0);
+}
+
+#[test]
+fn raw_blocks_are_no_leaks() {
+    let segment = Segment::new(8 << 20, 8 << 20, true);
+    let process = segment.attach();
+    let mut all = Vec::new();
+    for size in [24, 32, 32, 40, 1000, 20_000, 20_000, 50_000] {
+        for i in 0..3 {
+            let is_raw = i != 1;
+            let layout = Layout::from_size_align(size, 8).unwrap();
+            let block = if is_raw { process.allocate_raw(layout) } else { process.allocate(layout) };
+            all.push((process.offset_of(block.unwrap().cast()), is_raw));
+        }
+    }
+    let raw_ones = || {
+        let mut reached = process.none_reached();
+        process.for_each_raw_block(&mut |block| assert!(reached.insert(block)));
+        reached
+    };
+    let reached = raw_ones();
+    assert_eq!(reached.blocks, 16);
+    let swept = process.sweep(&reached);
+    assert_eq!(swept.classes.iter().map(|class| class.blocks).sum::<u64>() + swept.spans, 8);
+    for (offset, is_raw) in &all {
+        assert_eq!(process.block_at(*offset).is_some(), *is_raw);
+        assert_eq!(process.is_raw(*offset), *is_raw);
+    }
+    assert_eq!(process.stats().used_bytes, reached.bytes);
+    let again = raw_ones();
+    assert_eq!((again.blocks, again.bytes), (reached.blocks, reached.bytes), "they are raw still");
+    assert_eq!(process.sweep(&again), super::sweep::Swept::default());
+    // A mark without a block is nobody's.
+    let (page, _) = process.raw.page_of(all[3].0).unwrap();
+    let class = process.raw.classes.get(process.raw.word(page).payload() as usize).unwrap();
+    assert!(class.blocks > 20);
+    let bit = process.raw.first_mark() * 64 + class.blocks - 1;
+    process.raw.bits(page, bit / 64).fetch_or(1 << (bit % 64), Ordering::SeqCst);
+    assert!(!process.raw.check(true).is_empty());
+    process.sweep(&raw_ones());
+    assert_eq!(process.raw.check(true), []);
+}

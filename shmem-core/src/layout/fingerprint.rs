@@ -4,6 +4,7 @@
 //! type stands as *its* fingerprint, or, if that type is being described already (types recurse), as how far up
 //! it is. FORMAT.md gives the exact bytes; neither `type_name` nor `TypeId` is among them.
 
+use super::known::remember;
 use super::schema::{RefBytes, encode};
 use super::{ShmSafe, TypeInfo};
 use sha2::{Digest, Sha256};
@@ -36,7 +37,9 @@ impl Fingerprint {
         RECENT.with(|recent| {
             let recent = &recent[place.0 as usize % RECENTS];
             if recent.id.get() != Some(id) {
-                let [low, high] = halves(Self::of_info(T::type_info()));
+                let fingerprint = Self::of_info(T::type_info());
+                remember::<T>(fingerprint);
+                let [low, high] = halves(fingerprint);
                 recent.low.set(low);
                 recent.high.set(high);
                 recent.id.set(Some(id));

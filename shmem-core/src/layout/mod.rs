@@ -11,6 +11,7 @@ mod drop;
 mod fingerprint;
 mod hash;
 pub mod init;
+mod known;
 pub(crate) mod mirror;
 mod pod;
 mod primitive;
@@ -29,11 +30,16 @@ pub(crate) use fingerprint::{from_halves, halves};
 pub(crate) use hash::{BytesHasher, hash_one};
 pub use hash::{ShmHash, ShmHasher};
 pub use init::Init;
+pub(crate) use known::known_visit;
 pub use mirror::{Mirror, MirrorArray, MirrorIter, MirrorType};
 pub use pod::ShmPod;
 pub use schema::{Difference, StoredType, Versions};
-pub(crate) use schema::{check_stored, describe_stored, encode_stored, first_difference};
+pub(crate) use schema::{
+    Record, RecordArg, RecordField, RecordKind, check_stored, decode_record, describe_stored, encode_stored,
+    first_difference,
+};
 pub use shm_safe::{Frozen, Interior, Reach, ShmSafe};
 pub(crate) use shm_safe::{any_lock_held, relocate_many};
 pub use type_info::{ConstArg, Field, GenericArg, Kind, Origin, TypeInfo, TypeRef, Variant};
+pub(crate) use visit::VisitFn;
 pub use visit::Visitor;

@@ -249,21 +249,21 @@ pub struct Versions {
     pub expected: u32,
 }
 
-/// A decoded record.
+/// A decoded record: see FORMAT.md, "Type records".
 #[derive(Debug)]
-struct Record {
-    origin: u8,
+pub(crate) struct Record {
+    pub(crate) origin: u8,
     vouched: String,
-    name: String,
-    version: u32,
-    size: u64,
-    align: u32,
-    kind: RecordKind,
-    args: Vec<RecordArg>,
+    pub(crate) name: String,
+    pub(crate) version: u32,
+    pub(crate) size: u64,
+    pub(crate) align: u32,
+    pub(crate) kind: RecordKind,
+    pub(crate) args: Vec<RecordArg>,
 }
 
 #[derive(Debug)]
-enum RecordKind {
+pub(crate) enum RecordKind {
     Primitive,
     Struct(Vec<RecordField>),
     Enum { tag_size: u8, variants: Vec<(String, i128, Vec<RecordField>)> },
@@ -272,16 +272,21 @@ enum RecordKind {
 }
 
 #[derive(Debug)]
-struct RecordField {
+pub(crate) struct RecordField {
     name: String,
-    offset: u64,
-    ty: Fingerprint,
+    pub(crate) offset: u64,
+    pub(crate) ty: Fingerprint,
 }
 
 #[derive(Debug)]
-enum RecordArg {
+pub(crate) enum RecordArg {
     Type(Fingerprint),
     Const(ConstArg),
+}
+
+/// What a record says; `None` if it makes no sense.
+pub(crate) fn decode_record(record: &[u8]) -> Option<Record> {
+    Reader::new(record).record()
 }
 
 /// Reads a record that may be damaged: `None` where it makes no sense.

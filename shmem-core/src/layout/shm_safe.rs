@@ -34,7 +34,8 @@ use std::ptr::NonNull;
 ///    fields, and a plain value of which not every mix of bytes is one, cannot do better.
 /// 8. `visit` reports exactly the blocks `v` owns, and bytes that are no value (a tag, a `bool`, a `char`); it reads
 ///    through raw pointers only, and neither panics nor loops whatever the bytes are.
-/// 9. `type_info` describes the layout truthfully and always gives the same answer.
+/// 9. `type_info` describes the layout truthfully and always gives the same answer. Every block that `v` owns is owned by one
+///    of the fields or elements described, or the type is of [`Kind::Builtin`](super::Kind::Builtin).
 /// 10. Dropping `v` in place frees what it owns, in whichever process that happens.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot live in shared memory",

@@ -44,7 +44,7 @@ pub enum Origin {
 /// What a type is made of.
 #[derive(Debug)]
 pub enum Kind {
-    /// A number, `bool`, `char`, or another type without parts.
+    /// A number, `bool`, `char`, or another type without parts. It owns no block.
     Primitive,
     /// Fields one after the other.
     Struct {
@@ -65,7 +65,8 @@ pub enum Kind {
         /// Of what.
         element: TypeRef,
     },
-    /// A type of the library whose layout FORMAT.md gives under its name; its arguments say of what.
+    /// A type of the library whose layout FORMAT.md gives under its name; its arguments say of what. Or, of another
+    /// [origin](Origin), a type of which only its own code knows what it is made of and what it owns.
     Builtin,
 }
 

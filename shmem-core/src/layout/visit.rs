@@ -17,7 +17,9 @@ const MAX_FINDINGS: usize = 64;
 
 /// A type's own check of a value that is sound: what is wrong with it.
 type CheckFn = fn(*const u8) -> Result<(), &'static str>;
-type VisitFn = unsafe fn(*const u8, &mut Visitor<'_>);
+pub(crate) type VisitFn = unsafe fn(*const u8, &mut Visitor<'_>);
+/// Learns of each block that something owns; whether it is the first time.
+pub(crate) type OwnFn<'v> = &'v mut dyn FnMut(BlockInfo) -> bool;
 
 /// Values yet to be visited.
 struct Work {
@@ -31,6 +33,8 @@ struct Work {
 pub struct Visitor<'v> {
     access: Access<'v>,
     owned: BTreeMap<u64, u64>,
+    /// Where blocks are noted instead of in `owned`.
+    noted: Option<OwnFn<'v>>,
     findings: Vec<Corrupt>,
     damaged: bool,
     work: Vec<Work>,
@@ -44,11 +48,17 @@ impl<'v> Visitor<'v> {
         Visitor {
             access,
             owned: BTreeMap::new(),
+            noted: None,
             findings: Vec::new(),
             damaged: false,
             work: Vec::new(),
             checks: Vec::new(),
         }
+    }
+
+    /// A walk that tells `noted` of the blocks, and keeps no list of them.
+    pub(crate) fn noting(access: Access<'v>, noted: OwnFn<'v>) -> Self {
+        Visitor { noted: Some(noted), ..Visitor::new(access) }
     }
 
     /// Walks `count` values at `first` and everything they own. If all of it is sound, the types' own checks
@@ -60,6 +70,16 @@ impl<'v> Visitor<'v> {
     /// 2. Nobody changes them or what they own meanwhile.
     pub unsafe fn walk<T: ShmSafe>(&mut self, first: *const T, count: usize) {
         self.schedule(first, count);
+        // SAFETY: 1 and 2.
+        unsafe { self.run() };
+        self.ask_types();
+    }
+
+    /// Visits what is yet to be visited.
+    ///
+    /// # Safety
+    /// 1. As for [`walk`](Self::walk), of whatever was scheduled.
+    pub(crate) unsafe fn run(&mut self) {
         while let Some(mut work) = self.work.pop() {
             let at = work.first;
             work.count -= 1;
@@ -70,6 +90,10 @@ impl<'v> Visitor<'v> {
             // SAFETY: 1 for the roots; `schedule`d elements were checked to lie in a live block.
             unsafe { (work.visit)(at, self) };
         }
+    }
+
+    /// Asks the types' own checks about what was visited, if all of it is sound.
+    pub(crate) fn ask_types(&mut self) {
         // They look at values as at any valid ones, and may change what is in locks inside them. So what a value
         // contains or owns, which was noted after it, is asked before it, and is not looked at again.
         let checks = std::mem::take(&mut self.checks);
@@ -86,6 +110,11 @@ impl<'v> Visitor<'v> {
     #[doc(hidden)]
     pub fn check_later(&mut self, at: *const u8, check: CheckFn) {
         self.checks.push((at, check));
+    }
+
+    /// Forgets which values the types' own checks would be asked about.
+    pub(crate) fn ask_nobody(&mut self) {
+        self.checks.clear();
     }
 
     /// Has `count` places of `stride` bytes from `first` on visited by a function of the caller's.
@@ -154,11 +183,18 @@ impl<'v> Visitor<'v> {
             self.invalid(ptr.cast(), "a block smaller than its contents");
             return None;
         }
-        if self.owned.insert(block.offset, block.size_bytes).is_some() {
+        if !self.note(block) {
             self.invalid(ptr.cast(), "a block owned twice");
             return None;
         }
         Some(target)
+    }
+
+    fn note(&mut self, block: BlockInfo) -> bool {
+        match &mut self.noted {
+            Some(noted) => noted(block),
+            None => self.owned.insert(block.offset, block.size_bytes).is_none(),
+        }
     }
 
     fn block(&mut self, at: *const u8, target: *const u8) -> Option<BlockInfo> {
@@ -173,7 +209,7 @@ impl<'v> Visitor<'v> {
     pub fn claim(&mut self, offset: u64) -> Option<BlockInfo> {
         let at = self.access.context().base().wrapping_add(offset as usize);
         let block = self.block(at, at)?;
-        if self.owned.insert(block.offset, block.size_bytes).is_some() {
+        if !self.note(block) {
             self.invalid(at, "a block owned twice");
         }
         Some(block)
@@ -191,6 +227,12 @@ impl<'v> Visitor<'v> {
     /// Whether nothing wrong was found.
     pub fn is_clean(&self) -> bool {
         !self.damaged
+    }
+
+    /// Takes what was found wrong, and begins anew.
+    pub(crate) fn take_findings(&mut self) -> Vec<Corrupt> {
+        self.damaged = false;
+        std::mem::take(&mut self.findings)
     }
 
     /// What was found wrong, the first 64 findings.

@@ -23,6 +23,10 @@
 //! recoverer as the dead process's own belonged to that; so one runs it at a time, and another begins again if the
 //! runner dies too. Upper layers register their steps; this one knows none of them. See [`recovery`].
 //!
+//! # Alone
+//! A process can keep the others out: it closes the *gate*, a byte that who attaches looks at, and sees that nobody else
+//! is there. See [`exclusive`].
+//!
 //! # Process record states
 //! | state | byte | meaning | who may change it |
 //! |---|---|---|---|
@@ -47,6 +51,7 @@
 
 mod cell;
 mod evidence;
+mod exclusive;
 mod list;
 mod process;
 mod recovery;
@@ -55,6 +60,7 @@ pub(crate) mod switches;
 mod thread;
 
 pub(crate) use cell::{Gone, Waited, Watch};
+pub(crate) use exclusive::{Exclusive, NotAlone};
 pub(crate) use process::{Changing, Participants, SegmentFile};
 pub(crate) use recovery::{LockKind, Recovered};
 pub(crate) use slot::{Intent, Owner, SlotHandle, TaggedSlot};

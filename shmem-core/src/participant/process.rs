@@ -17,7 +17,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The segment's file, as this layer needs it. Index `i` below [`MAX_PROCESSES`] is the byte of process record `i`;
-/// [`RECOVERER`]` + i` that of whoever recovers its dead process.
+/// [`RECOVERER`]` + i` that of whoever recovers its dead process; [`GATE`] that of whoever is alone in the segment.
 pub(crate) trait SegmentFile: Send + Sync {
     /// Holds byte `index` if nobody does.
     fn hold(&self, index: u32) -> io::Result<Option<HeldByte>>;
@@ -33,6 +33,8 @@ pub(crate) trait SegmentFile: Send + Sync {
 
 /// Where the bytes of recoverers begin.
 pub(super) const RECOVERER: u32 = MAX_PROCESSES as u32;
+/// The byte that keeps processes out: see `exclusive`.
+pub(super) const GATE: u32 = 2 * MAX_PROCESSES as u32;
 
 pub(super) const FREE: u32 = 0;
 pub(super) const ATTACHED: u32 = 1;
@@ -88,6 +90,8 @@ pub(crate) struct Participants {
     life: Mutex<Option<HeldByte>>,
     /// No lock: a fork would copy it locked.
     cells: ArcSwapOption<CellsMapping>,
+    /// The byte that keeps others out, while this process is alone.
+    gate: ArcSwapOption<HeldByte>,
     lock_kinds: OnceLock<&'static [LockKind]>,
     steps: OnceLock<Vec<Step>>,
     settle: OnceLock<Settle>,
@@ -118,6 +122,7 @@ impl Participants {
             inherited: AtomicBool::new(false),
             life: Mutex::new(None),
             cells: ArcSwapOption::empty(),
+            gate: ArcSwapOption::empty(),
             lock_kinds: OnceLock::new(),
             steps: OnceLock::new(),
             settle: OnceLock::new(),
@@ -252,7 +257,7 @@ impl Participants {
 
     /// This process's record, taken now if it has none.
     ///
-    /// Costs one load once attached; the first time, a few system calls.
+    /// Costs one load once attached; the first time, a few system calls, and a wait while somebody is alone in the segment.
     ///
     /// # Errors
     /// [`Error::TooManyProcesses`] if every record belongs to a live process; [`OpenError::Io`] if the system refuses what
@@ -300,14 +305,16 @@ impl Participants {
     }
 
     /// Takes a record, and its byte by `hold`: a free one, or a dead process's that is recovered first (under record
-    /// `own`, or under the very one).
+    /// `own`, or under the very one). Waits while somebody is alone in the segment; for a child (`own`) it fails instead.
     fn take_record<B>(
         &self,
         hold: impl Fn(u32) -> io::Result<Option<B>>,
         own: Option<u32>,
     ) -> Result<(u32, B), Error> {
         let mut refused = None;
-        for _ in 0..LOOKS {
+        let mut looks = 0;
+        'look: while looks < LOOKS {
+            looks += 1;
             let mut busy = false;
             // Free ones first: a record that says ATTACHED is most likely alive, and asking the kernel costs. Then those that
             // have come free meanwhile, or one that is being recovered would be missed.
@@ -325,6 +332,16 @@ impl Participants {
                             continue;
                         }
                     };
+                    // Before anything is changed. (A child's parent is attached, and alone itself if anybody is.)
+                    if self.is_kept_out(index) {
+                        drop(byte);
+                        if own.is_some() {
+                            break 'look;
+                        }
+                        self.wait_at_the_gate();
+                        looks -= 1;
+                        continue 'look;
+                    }
                     // CRASH attach: a death while the byte is held and the record attached looks like that of the
                     // process before, whose recovery begins again.
                     if record
@@ -409,9 +426,20 @@ impl Participants {
         index < self.header.processes && self.record(index).state.load(Ordering::Acquire) == ATTACHED
     }
 
-    /// Lets go of what keeps this process alive for others.
+    /// Keeps others out from now on.
+    pub(super) fn close_gate(&self, gate: HeldByte) {
+        self.gate.swap(Some(Arc::new(gate)));
+    }
+
+    /// Lets others in again.
+    pub(super) fn open_gate(&self) {
+        self.gate.swap(None);
+    }
+
+    /// Lets go of what keeps this process alive for others, and of what keeps them out.
     #[cfg(test)]
     pub(crate) fn abandon(&self) {
+        self.open_gate();
         drop(self.changing().take());
     }
 

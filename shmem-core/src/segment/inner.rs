@@ -227,8 +227,11 @@ impl Segment {
         self.inner.context.id()
     }
 
-    /// Access to the heap, for initialisers and views made by hand.
+    /// Access to the heap, for initialisers and views made by hand. A block that is allocated through it and that no object
+    /// owns counts as leaked: see [`recover_leaks`](Self::recover_leaks). Attaches this process to the segment.
     pub fn access(&self) -> Access<'_> {
+        // Who allocates must not come in while leaks are recovered. If there is no record for it, it is as before.
+        let _ = self.inner.participants.process();
         Access::new(&self.inner.context)
     }
 
@@ -506,7 +509,7 @@ impl Segment {
     }
 
     /// Looks for damage in the heap and the directory; an empty list is a sound segment. Others may be working
-    /// meanwhile: what they have half done is no damage.
+    /// meanwhile: what they have half done is no damage. What objects hold is not looked at: see [`verify`](Self::verify).
     #[doc(alias = "check_sanity")]
     pub fn check(&self) -> Vec<Corrupt> {
         let mut found = self.inner.heap.check();

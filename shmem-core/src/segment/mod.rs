@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod abandon;
+mod audit;
 mod builder;
 mod directory;
 mod fork;
@@ -28,6 +29,7 @@ mod span_tests;
 #[cfg(test)]
 mod tests;
 
+pub use audit::{LeakReport, VerifyReport};
 pub use builder::SegmentBuilder;
 pub use directory::{ObjectInfo, ObjectKind};
 pub use handle::{Object, Owned, Root};

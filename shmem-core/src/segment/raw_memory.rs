@@ -3,6 +3,7 @@
 //! This file needs `unsafe`: it writes zeros to fresh blocks, and its functions that free are unsafe.
 
 use super::inner::Segment;
+use crate::access::BlockInfo;
 use crate::error::{AllocError, Result};
 use crate::layout::BlockHandle;
 use std::alloc::Layout;
@@ -11,8 +12,8 @@ use std::ptr::NonNull;
 /// # Memory as bytes
 /// For data whose form is the program's own. A block belongs to no process and no object: it is there until somebody, in
 /// whatever process, gives it [back](Segment::deallocate), also if all processes end. What is allocated by these functions
-/// is *raw*: [`recover`](Segment::recover) and [`check`](Segment::check) never ask what is in it, it is freed by these
-/// functions only, and nothing else is.
+/// is *raw*: [`recover_leaks`](Segment::recover_leaks) keeps it, and never asks what is in it; it is freed by these functions
+/// only, and nothing else is.
 ///
 /// Others find a block by its [handle](Segment::handle_of), which can be stored in the segment:
 /// ```
@@ -49,8 +50,8 @@ impl Segment {
     ///
     /// # Errors
     /// [`AllocError::OutOfMemory`], with the largest block that could be had; [`AllocError::TooLarge`] for an alignment above
-    /// 4096; [`AllocError::NoSpace`], [`AllocError::FileSizeLimit`], [`AllocError::Os`] if more memory had to be committed.
-    /// Nothing was allocated.
+    /// 4096; [`AllocError::NoSpace`], [`AllocError::FileSizeLimit`], [`AllocError::Os`] if more memory had to be committed;
+    /// [`Error::TooManyProcesses`](crate::Error::TooManyProcesses) if this process cannot attach. Nothing was allocated.
     ///
     /// # Crash safety
     /// If this process dies inside, the block is free, or unreachable until leaks are recovered.
@@ -75,6 +76,7 @@ impl Segment {
     /// ```
     #[doc(alias = "allocate_aligned")]
     pub fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>> {
+        self.attach()?;
         Ok(self.inner.heap.allocate_raw(layout)?)
     }
 
@@ -105,6 +107,8 @@ impl Segment {
     /// # Crash safety
     /// If this process dies inside, the block is live, free, or unreachable until leaks are recovered.
     pub unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
+        // If there is no record for this process, it is as before.
+        let _ = self.attach();
         // SAFETY: 1 to 3.
         unsafe { self.inner.heap.free_raw(block, layout) }
     }
@@ -153,6 +157,7 @@ impl Segment {
         wanted_bytes: u64,
         layouts: impl Iterator<Item = Layout> + Clone,
     ) -> Result<Vec<NonNull<[u8]>>> {
+        self.attach()?;
         let refused = |error| match error {
             AllocError::OutOfMemory { .. } => {
                 let largest_free_bytes = self.inner.heap.stats().largest_free_bytes;
@@ -202,8 +207,8 @@ impl Segment {
     /// size.
     ///
     /// # Crash safety
-    /// If this process dies inside, the block is as before or longer; pages behind it may be unreachable until leaks are
-    /// recovered.
+    /// If this process dies inside, the block is as before or longer. If this thread never took a lock here, pages behind it may
+    /// be unreachable until leaks are recovered.
     ///
     /// # Examples
     /// ```
@@ -230,9 +235,20 @@ impl Segment {
         least: usize,
         preferred: usize,
     ) -> Result<NonNull<[u8]>> {
+        self.attach()?;
         // SAFETY: 1 and 2.
         let usable = unsafe { self.inner.heap.expand_raw(block, layout, least, preferred) }?;
         Ok(NonNull::slice_from_raw_parts(block, usable))
+    }
+
+    /// Every raw block: where it stands, and how many bytes of it may be used. For a program that looks for blocks which its
+    /// dead processes have lost: leak recovery keeps whatever is raw. Exact while nobody allocates or frees; O(memory committed).
+    pub fn raw_blocks(&self) -> Vec<(BlockHandle, usize)> {
+        let mut found = Vec::new();
+        self.inner.heap.for_each_raw_block(&mut |block| {
+            found.push((BlockHandle::from_offset(block.offset), block.size_bytes as usize));
+        });
+        found
     }
 
     /// How many bytes of the block at `block` may be used; `None` if no live block of [`allocate`](Self::allocate) begins
@@ -302,13 +318,21 @@ impl Segment {
     /// # }
     /// ```
     pub fn zero_free_memory(&self) -> u64 {
+        let _ = self.attach();
         self.inner.heap.zero_free()
+    }
+
+    /// Who changes what is allocated must not come in while somebody is [alone](Self::recover_leaks).
+    #[inline]
+    fn attach(&self) -> Result<()> {
+        self.inner.participants.process().map(drop)
     }
 
     /// Whether nothing is allocated but what the library keeps of names and types: no object, no raw block, no leak. Exact
     /// while nobody allocates or frees. O(memory committed).
     pub fn all_memory_deallocated(&self) -> bool {
-        let own: u64 = self.inner.directory.own_blocks().iter().map(|block| block.size_bytes).sum();
-        self.object_count() == 0 && self.used() == own
+        let own = self.inner.directory.own_blocks();
+        let is_all = |own: Vec<BlockInfo>| self.used() == own.iter().map(|block| block.size_bytes).sum();
+        self.object_count() == 0 && own.is_ok_and(is_all)
     }
 }

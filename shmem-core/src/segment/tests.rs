@@ -317,7 +317,7 @@ impl<'s> Account<'s> {
     /// Begins with what the directory itself uses.
     pub(super) fn of(segment: &'s Segment) -> Self {
         let mut visitor = Visitor::new(Access::new(&segment.inner.context));
-        for block in segment.inner.directory.own_blocks() {
+        for block in segment.inner.directory.own_blocks().unwrap() {
             visitor.claim(block.offset);
         }
         Account { segment, visitor }

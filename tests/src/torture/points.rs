@@ -10,7 +10,8 @@
 
 use super::directory::{self, Op};
 use super::ledger::word;
-use super::{Ended, Runner, Scene, Suite, creation, heap};
+use super::{Desk, Ended, Runner, Scene, Suite, creation, heap};
+use std::alloc::Layout;
 
 /// See the [module](self).
 pub struct Points;
@@ -38,6 +39,8 @@ enum Act {
     Pages,
     /// Allocates and frees.
     Blocks,
+    /// Recovers leaks, and leaks blocks and pages again.
+    Leaks,
     /// Creates, opens and removes segments.
     Segments,
     /// Likewise, where files must have names.
@@ -60,6 +63,10 @@ const fn segments(points: &'static str, act: Act, after: &'static [&'static str]
 
 const fn pages(points: &'static str, after: &'static [&'static str]) -> Workload {
     Workload { points, act: Act::Pages, after, fresh: false }
+}
+
+const fn leaks(points: &'static str, after: &'static [&'static str]) -> Workload {
+    Workload { points, act: Act::Leaks, after, fresh: false }
 }
 
 /// Deaths with the directory locked.
@@ -103,6 +110,8 @@ const WORKLOADS: &[Workload] = &[
     Workload { points: "zero.", act: Act::Blocks, after: &[], fresh: false },
     names("unlink.anonymous", &[], &[Op::Anonymous, Op::LetGo]),
     names("migrate.", &[], &[Op::Migrate, Op::FindOrConstruct]),
+    leaks("sweep.", &["span.claimed", "span.body", "span.unbody", "recommit.claimed"]),
+    leaks("leaks.", &["span.claimed"]),
     fresh("grow."),
     fresh("chunk."),
     fresh("schema."),
@@ -199,7 +208,7 @@ fn arm(act: Act, die_at: &str, nth: u64) {
     match act {
         Act::Temporary => shmem_core::__crash::lack_unnamed_files(false),
         Act::Old => shmem_core::__crash::lack_unnamed_files(true),
-        Act::Names(_) | Act::Crowd | Act::Pages | Act::Blocks | Act::Segments => {}
+        Act::Names(_) | Act::Crowd | Act::Pages | Act::Blocks | Act::Leaks | Act::Segments => {}
     }
     assert!(die_at.is_empty() || shmem_core::__crash::arm(die_at, nth), "there is no point {die_at}");
 }
@@ -219,6 +228,33 @@ fn points() -> &'static [&'static str] {
     &[]
 }
 
+/// First gives back what others have left; so what is leaked does not add up.
+fn leak_and_recover(scene: &Scene, desk: Desk) {
+    desk.doing("open", 0);
+    let mut segment = directory::open(scene);
+    desk.doing("recover leaks", 0);
+    if let Err(e) = segment.recover_leaks() {
+        scene.corrupt(format!("recover_leaks: {e}"));
+    }
+    desk.doing("trim", 0);
+    segment.trim().expect("the system takes it");
+    desk.doing("leak", 0);
+    // A thread that locks nothing has no slot: so nobody knows what pages it had in hand.
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            let (access, large) = (segment.access(), Layout::from_size_align(300_000, 8).expect("a layout"));
+            for size in [20, 200, 2000, 100_000] {
+                let layout = Layout::from_size_align(size, 8).expect("a layout");
+                access.allocate(layout).expect("there is memory");
+            }
+            let block = access.allocate(large).expect("likewise");
+            // SAFETY: just allocated with this layout.
+            unsafe { access.deallocate(block.cast(), large) };
+        });
+    });
+    desk.done();
+}
+
 impl Suite for Points {
     fn name(&self) -> &'static str {
         "points"
@@ -234,7 +270,7 @@ impl Suite for Points {
 
     fn prepare(&self, scene: &Scene) {
         match stage(scene) {
-            Act::Names(_) | Act::Crowd | Act::Pages => directory::prepare(scene),
+            Act::Names(_) | Act::Crowd | Act::Pages | Act::Leaks => directory::prepare(scene),
             Act::Blocks => heap::prepare(scene),
             Act::Segments | Act::Temporary | Act::Old => {}
         }
@@ -266,6 +302,7 @@ impl Suite for Points {
                 let mut worker = heap::Worker::new(scene, thread, desk);
                 (0..STEPS).for_each(|_| worker.step(STEPS / 4));
             }
+            Act::Leaks => (0..STEPS / 20).for_each(|_| leak_and_recover(scene, desk)),
             Act::Segments | Act::Temporary | Act::Old => {
                 let mut worker = creation::Worker::new(scene, thread, desk);
                 (0..STEPS).for_each(|_| worker.step());
@@ -277,7 +314,9 @@ impl Suite for Points {
 
     fn audit(&self, scene: &Scene) {
         scene.threads(1, |thread, desk| match stage(scene) {
-            Act::Names(_) | Act::Crowd | Act::Pages => directory::audit(scene, thread, desk, scene.is_last()),
+            Act::Names(_) | Act::Crowd | Act::Pages | Act::Leaks => {
+                directory::audit(scene, thread, desk, scene.is_last());
+            }
             Act::Blocks => heap::audit(scene, thread, desk),
             Act::Segments | Act::Temporary | Act::Old => {
                 creation::audit(scene, thread, desk, scene.is_last());

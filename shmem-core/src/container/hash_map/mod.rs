@@ -2,6 +2,7 @@
 //!
 //! This file needs `unsafe`: it implements an unsafe trait and follows stored pointers.
 
+mod check;
 mod entry;
 mod group;
 mod init;
@@ -12,6 +13,7 @@ mod set;
 mod tests;
 mod view;
 
+pub(crate) use check::visit_table;
 pub use entry::{Entry, OccupiedEntry, VacantEntry};
 pub use init::{EmptyHashMap, EmptyHashSet};
 pub use iter::{Iter, IterMut, Keys, Values, ValuesMut};
@@ -23,8 +25,8 @@ use crate::access::Access;
 use crate::layout::{GenericArg, Kind, Origin, Reach, ShmHash, ShmSafe, TypeInfo, Visitor, hash_one};
 use crate::mapping::registry;
 use crate::ptr::OffsetPtr;
-use group::{DELETED, EMPTY, WIDTH, is_full};
-use raw::{Bucket, Header, Table, limit_of};
+use raw::{Bucket, Header, Table};
+use std::alloc::Layout;
 use std::any::TypeId;
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -35,7 +37,7 @@ use std::ops::Index;
 use std::ptr::NonNull;
 
 /// The version of the table's layout and of the hash algorithm: part of the type's identity.
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// A hash map in shared memory: std's `HashMap`, with keys hashed by [`ShmHash`].
 ///
@@ -222,114 +224,23 @@ unsafe impl<K: ShmSafe, V: ShmSafe> ShmSafe for ShmHashMap<K, V> {
     }
 
     unsafe fn visit(this: *const Self, visitor: &mut Visitor<'_>) {
-        // SAFETY: readable by the caller.
-        unsafe { visit_table::<K, V>(&raw const (*this).table, visitor) }
-    }
-}
-
-/// Checks the table that `pointer` leads to and visits its live buckets.
-///
-/// # Safety
-/// 1. `pointer` is readable and aligned; it, and what it leads to, may be damaged.
-unsafe fn visit_table<K: ShmSafe, V: ShmSafe>(pointer: *const OffsetPtr<Header>, visitor: &mut Visitor<'_>) {
-    // SAFETY: 1.
-    let target = unsafe { OffsetPtr::load(pointer) };
-    if target.is_null() {
-        return;
-    }
-    // SAFETY: 1.
-    let Some(block) = (unsafe { visitor.own_bytes(pointer, size_of::<Header>()) }) else { return };
-    let bytes = visitor.access().block_at(block.cast()).map_or(0, |block| block.size_bytes);
-    // SAFETY: `own_bytes` has found a live block of at least this size there, aligned.
-    let header = unsafe { block.read() };
-    let wrong = |visitor: &mut Visitor<'_>, what| visitor.invalid(block.cast(), what);
-
-    let mask = header.mask as usize;
-    let buckets = mask.wrapping_add(1);
-    if !buckets.is_power_of_two() || buckets < 4 {
-        return wrong(visitor, "a hash table whose number of buckets is no power of two");
-    }
-    let Some(layout) = Table::<K, V>::layout(mask).filter(|layout| layout.size() as u64 <= bytes) else {
-        return wrong(visitor, "a hash table larger than its block");
-    };
-    if !block.addr().is_multiple_of(layout.align()) {
-        return wrong(visitor, "a hash table that is not aligned for its entries");
-    }
-    // SAFETY: 1: header and block size fit each other; the methods called below rely on no more. 2: by the caller.
-    let table = unsafe { Table::<K, V>::at(NonNull::new_unchecked(block.cast_mut())) };
-    if header.limit != limit_of(mask) as u64 {
-        wrong(visitor, "a hash table with a wrong limit");
-    }
-    if header.seed != visitor.access().hash_seed() {
-        wrong(visitor, "a hash table whose seed is not its segment's");
-    }
-
-    // An operation that was cut short leaves a sum one below the limit (or no room at all, while that is put right),
-    // each counter at most one off, and at most one mirrored byte that lags behind.
-    let sum = [header.items, header.growth_left, header.tombstones].into_iter().map(u128::from).sum::<u128>();
-    let settled = sum == header.limit as u128;
-    let slack = !settled as u64;
-    if sum > header.limit as u128 || !settled && sum + 1 != header.limit as u128 && header.growth_left != 0 {
-        wrong(visitor, "a hash table whose counters do not add up");
-    }
-    // SAFETY: below `buckets + WIDTH`.
-    let ctrl = |i: usize| unsafe { table.ctrl(i).read() };
-    let (mut live, mut deleted, mut run) = (0u64, 0u64, 0);
-    for i in 0..buckets {
-        match ctrl(i) {
-            byte if is_full(byte) => {
-                live += 1;
-                run += 1;
-            }
-            byte => {
-                deleted += (byte == DELETED) as u64;
-                if byte != DELETED && byte != EMPTY {
-                    visitor.invalid(table.ctrl(i), "a control byte of no meaning");
-                }
-                visit_buckets(table, i - run, run, visitor);
-                run = 0;
+        unsafe fn visit<K: ShmSafe, V: ShmSafe>(at: *const u8, visitor: &mut Visitor<'_>) {
+            let bucket = at.cast::<Bucket<K, V>>();
+            // SAFETY: a bucket inside a live block, aligned; it may be damaged.
+            unsafe {
+                K::visit(&raw const (*bucket).key, visitor);
+                V::visit(&raw const (*bucket).value, visitor);
             }
         }
-    }
-    visit_buckets(table, buckets - run, run, visitor);
-    let mut lagging = 0;
-    for i in buckets..buckets + WIDTH {
-        // A table smaller than a group has empty bytes between its own and the mirror.
-        let expected = if i < WIDTH { EMPTY } else { ctrl(i & mask) };
-        if ctrl(i) != expected {
-            lagging += 1;
-            if i < WIDTH || lagging > slack {
-                visitor.invalid(table.ctrl(i), "a hash table whose mirrored control bytes differ");
+        let buckets = Layout::new::<Bucket<K, V>>();
+        let each = &mut |visitor: &mut Visitor<'_>, first: *const u8, count| {
+            if !(K::ANY_BITS && V::ANY_BITS) {
+                // SAFETY: the buckets lie in a live block of the table's.
+                unsafe { visitor.schedule_with(first, count, buckets.size(), visit::<K, V>) }
             }
-        }
-    }
-    if live.abs_diff(header.items) > slack || deleted.abs_diff(header.tombstones) > slack {
-        wrong(visitor, "a hash table whose counters are wrong");
-    }
-    if live + deleted > header.limit {
-        wrong(visitor, "a hash table with too few empty buckets");
-    }
-}
-
-/// Has `count` buckets from `first` on visited.
-fn visit_buckets<K: ShmSafe, V: ShmSafe>(
-    table: Table<K, V>,
-    first: usize,
-    count: usize,
-    visitor: &mut Visitor<'_>,
-) {
-    unsafe fn visit<K: ShmSafe, V: ShmSafe>(at: *const u8, visitor: &mut Visitor<'_>) {
-        let bucket = at.cast::<Bucket<K, V>>();
-        // SAFETY: a bucket inside a live block, aligned; it may be damaged.
-        unsafe {
-            K::visit(&raw const (*bucket).key, visitor);
-            V::visit(&raw const (*bucket).value, visitor);
-        }
-    }
-    if count > 0 && !(K::ANY_BITS && V::ANY_BITS) {
-        let size = size_of::<Bucket<K, V>>();
-        // SAFETY: `count` buckets from here on lie in the table's block, which is live and large enough.
-        unsafe { visitor.schedule_with(table.bucket(first).as_ptr().cast(), count, size, visit::<K, V>) }
+        };
+        // SAFETY: readable by the caller, and aligned.
+        unsafe { visit_table(this.cast(), buckets, visitor, each) }
     }
 }
 

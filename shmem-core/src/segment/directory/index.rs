@@ -266,16 +266,25 @@ impl Directory {
     }
 
     /// Every index table in use or kept, as (offset, bytes).
-    pub(super) fn tables(&self) -> Vec<(u64, u64)> {
+    ///
+    /// # Errors
+    /// [`Corrupt`] if one leads to no other.
+    pub(super) fn tables(&self) -> Result<Vec<(u64, u64)>, Corrupt> {
         let mut tables = Vec::new();
         let mut next = self.table();
-        while let Some(table) = next.filter(|table| self.is_live(table.at)) {
+        while let Some(table) = next {
             tables.push((table.at, table.bytes()));
-            // SAFETY: the table's first word, in a live block and so inside the mapping, with memory behind it.
+            if !self.is_live(table.at) {
+                return Err(Corrupt { at: table.at, what: "an index table is in no block" });
+            }
+            // SAFETY: the table's first word, in a live block and so inside the mapping, with memory behind it; 8-aligned.
             let before = unsafe { &*self.at(table.at).cast::<AtomicU64>() }.load(Ordering::Relaxed);
             next = Table::decode(Table { at: before, log2: table.log2.wrapping_sub(1) }.encode())
                 .filter(|t| before < 1 << 56 && t.at + t.bytes() <= self.reserved_bytes());
+            if before != 0 && next.is_none() {
+                return Err(Corrupt { at: table.at, what: "an index table names none before it" });
+            }
         }
-        tables
+        Ok(tables)
     }
 }

@@ -2,11 +2,13 @@
 
 use super::entry::{Entry, Phase};
 use super::{Directory, Key, ObjectInfo};
+use crate::access::BlockInfo;
 use crate::error::{Corrupt, Error, Result};
-use crate::layout::{describe_stored, from_halves};
+use crate::layout::{Fingerprint, describe_stored, from_halves};
 use crate::mapping::superblock::DIRECTORY_AT;
 use crate::primitive::Ordering;
-use std::ptr::{self};
+use std::alloc::Layout;
+use std::ptr;
 
 impl Directory {
     /// Every object that can be found or is held, in no order.
@@ -147,9 +149,47 @@ impl Directory {
         found
     }
 
-    /// The blocks that the directory itself uses: chunks, index tables, names, type records.
-    pub(crate) fn own_blocks(&self) -> Vec<crate::access::BlockInfo> {
-        let mut at: Vec<u64> = self.tables().into_iter().map(|(at, _)| at).collect();
+    /// Runs `f` with the directory locked: it must not come back here.
+    ///
+    /// # Errors
+    /// [`LockError`](crate::LockError) if this thread gets no slot.
+    pub(crate) fn locked<R>(&self, f: impl FnOnce() -> R) -> Result<R> {
+        let _lock = self.lock()?;
+        Ok(f())
+    }
+
+    /// Every object, also those that cannot be found any more, or not yet. Under the directory lock.
+    pub(crate) fn inventory(&self) -> Vec<Stock> {
+        let lookup = |f| self.stored_record(f);
+        let stock = |entry: &Entry| {
+            let label = entry.label();
+            let fingerprint = from_halves(entry.fingerprint());
+            let name = self.name_bytes(entry).filter(|_| !label.is_anonymous());
+            let is_whole = match entry.state().phase()? {
+                Phase::Free => return None,
+                Phase::Live | Phase::Unlinked | Phase::Orphan => true,
+                Phase::Reserved | Phase::Converting | Phase::Freeing => false,
+            };
+            Some(Stock {
+                entry_at: self.entry_offset(entry),
+                name: name.map(|name| String::from_utf8_lossy(name).into_owned()),
+                type_name: describe_stored(fingerprint, &lookup),
+                fingerprint,
+                at: entry.object.load(Ordering::Relaxed),
+                count: entry.count.load(Ordering::Relaxed),
+                layout: self.element_layout(entry).map(|(layout, _)| layout),
+                is_whole,
+            })
+        };
+        (0..self.high()).filter_map(|n| self.entry(n)).filter_map(stock).collect()
+    }
+
+    /// The blocks that the directory itself uses: chunks, index tables, names, type records. Under the directory lock.
+    ///
+    /// # Errors
+    /// [`Corrupt`] if one of them is none.
+    pub(crate) fn own_blocks(&self) -> Result<Vec<BlockInfo>, Corrupt> {
+        let mut at: Vec<u64> = self.tables()?.into_iter().map(|(at, _)| at).collect();
         at.extend(
             self.header().chunks.iter().map(|chunk| chunk.load(Ordering::Relaxed)).filter(|at| *at != 0),
         );
@@ -161,6 +201,28 @@ impl Directory {
                 .map(Entry::name_at)
                 .filter(|at| *at != 0),
         );
-        at.into_iter().filter_map(|at| self.context.allocator().block_at(at)).collect()
+        let block = |at| {
+            let block = self.context.allocator().block_at(at).filter(|block| block.offset == at);
+            block.ok_or(Corrupt { at, what: "a block of the directory's is none" })
+        };
+        at.into_iter().map(block).collect()
     }
+}
+
+/// An object, for whoever looks through all of them.
+#[derive(Debug)]
+pub(crate) struct Stock {
+    /// Where its entry stands.
+    pub(crate) entry_at: u64,
+    /// Its name, if it has one.
+    pub(crate) name: Option<String>,
+    pub(crate) type_name: String,
+    pub(crate) fingerprint: Fingerprint,
+    /// Where its first element stands, 0 if it has no bytes.
+    pub(crate) at: u64,
+    pub(crate) count: u64,
+    /// Of all elements; `None` if that is impossible.
+    pub(crate) layout: Option<Layout>,
+    /// Not being constructed, converted or freed.
+    pub(crate) is_whole: bool,
 }

@@ -39,6 +39,7 @@ pub(crate) use construct::build_slice;
 pub(crate) use entry::MAX_NAME;
 pub use entry::ObjectKind;
 use entry::{Entry, Life, Phase, State};
+pub(crate) use inspect::Stock;
 pub(crate) use pins::Hold;
 use pins::LocalPins;
 use recover::Locked;
@@ -273,6 +274,11 @@ impl Directory {
 
     fn reserved_bytes(&self) -> u64 {
         self.context.reserved_bytes() as u64
+    }
+
+    /// As [`access`](Self::access), for who looks through the segment.
+    pub(crate) fn own_access(&self) -> Access<'_> {
+        self.access()
     }
 
     /// Bookkeeping is never undone by a transaction, so this access carries no undo log.

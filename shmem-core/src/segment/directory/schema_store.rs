@@ -111,7 +111,7 @@ impl Directory {
             .collect()
     }
 
-    /// Where every record stands, for accounting.
+    /// Where every record stands.
     pub(super) fn record_blocks(&self) -> Vec<u64> {
         let mut all = Vec::new();
         self.records(|at, _| {

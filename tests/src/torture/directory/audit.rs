@@ -6,8 +6,9 @@ use super::worker::Worker;
 use super::{ANONYMOUS, LONE, PAIRS, PLACES, counts, place_of};
 use shmem_core::ObjectKind;
 
-/// Recovers, and compares with the ledger; `last`: and then takes everything down.
+/// Recovers, gives back leaks, and compares with the ledger; `last`: and then takes everything down.
 pub(in super::super) fn audit(scene: &Scene, thread: usize, desk: Desk, last: bool) {
+    leaks(scene, desk);
     let mut worker = Worker::new(scene, thread, desk);
     let segment = worker.segment.clone();
     desk.doing("recover", 0);
@@ -48,6 +49,24 @@ pub(in super::super) fn audit(scene: &Scene, thread: usize, desk: Desk, last: bo
     worker.book.close(scene, &there);
     desk.doing("check", 1);
     scene.check(&segment, "after the audit");
+}
+
+/// Whatever the dead have left, the segment can be walked, and swept; what is missing then the rest of the audit finds.
+fn leaks(scene: &Scene, desk: Desk) {
+    desk.doing("open", 0);
+    let mut segment = super::open(scene);
+    desk.doing("verify", 0);
+    match segment.verify() {
+        Ok(report) if report.is_sound() && report.unknown.is_empty() => {}
+        Ok(report) => scene.corrupt(report.to_string()),
+        Err(e) => scene.corrupt(format!("verify: {e}")),
+    }
+    desk.doing("recover leaks", 0);
+    match segment.recover_leaks() {
+        Ok(report) if report.live_bytes == segment.used() => {}
+        Ok(report) => scene.corrupt(format!("{} bytes are in use; {report}", segment.used())),
+        Err(e) => scene.corrupt(format!("recover_leaks: {e}")),
+    }
 }
 
 fn held_by_nobody(scene: &Scene, worker: &Worker<'_>, desk: Desk) {
