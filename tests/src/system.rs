@@ -1,12 +1,13 @@
-//! `fork`, `kill`, `signal`, `prctl`, `alarm`, `setrlimit`, `unshare`, `mount`, `mkfifo`, `chown`.
+//! `fork`, `kill`, `signal`, `prctl`, `alarm`, `setrlimit`, `unshare`, `mount`, `mkfifo`, `chown`, `lseek`.
 //!
 //! This file needs `unsafe`: it calls the C library.
 
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::FromRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,28 @@ fn c_path(path: &Path) -> CString {
 
 fn done(result: libc::c_int) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Copies a file of which most are holes, and leaves them holes.
+pub fn copy_sparse(from: &Path, to: &Path) -> io::Result<()> {
+    let (from, to) = (File::open(from)?, File::create_new(to)?);
+    let len = from.metadata()?.len();
+    to.set_permissions(from.metadata()?.permissions())?;
+    to.set_len(len)?;
+    let seek = |at: u64, whence| {
+        // SAFETY: no preconditions; the descriptor is open.
+        let found = unsafe { libc::lseek(from.as_raw_fd(), at as libc::off_t, whence) };
+        u64::try_from(found).unwrap_or(len)
+    };
+    let mut at = 0;
+    while at < len {
+        let start = seek(at, libc::SEEK_DATA);
+        at = if start < len { seek(start, libc::SEEK_HOLE) } else { len };
+        let mut bytes = vec![0; (at - start) as usize];
+        from.read_exact_at(&mut bytes, start)?;
+        to.write_all_at(&bytes, start)?;
+    }
+    Ok(())
 }
 
 /// Whether this process may do what only the superuser may.

@@ -74,9 +74,18 @@ fn memory() {
     survive(operations::memory::ALL);
 }
 
+#[test]
+fn heap() {
+    survive(operations::heap::ALL);
+    if long() {
+        survive(operations::heap::LONG_ONES);
+    }
+}
+
 /// Two numbers that are raised one after the other, with nothing to keep them together.
 const HOLE: Operation = Operation {
     name: "hole",
+    bytes: step::SMALL,
     build: Some(build_twins),
     victim: None,
     child: raise_in_turn,

@@ -15,7 +15,8 @@
 //! | `Join` | the first is `Claiming`, the span has none | it becomes the `Head` of all |
 //! | any | none | the operation had not begun, or was through |
 //!
-//! A thread without a slot (it never locked anything here) works without an intent: its death costs the pages in hand.
+//! Where slots are scarce, a thread that never locked anything works without one, and without an intent: its death costs
+//! the pages in hand.
 //!
 //! This file needs `unsafe`: it turns places in the slot table into references to mapped atomics.
 
@@ -24,7 +25,6 @@ use super::page::{MAX_PAYLOAD, PageState, Word};
 use super::raw::{FREE_LIST, Raw};
 use crate::crash::crash_point;
 use crate::mapping::superblock::{SLOT_INTENT_AT, SLOT_SIZE};
-use crate::participant::known_slot;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What an operation does.
@@ -209,19 +209,27 @@ impl Raw {
 }
 
 impl Heap {
-    /// The slot of this thread, if it has one.
+    /// The slot in which this thread's intents stand, if it can have one.
     pub(super) fn own_slot(&self) -> Option<u32> {
         #[cfg(test)]
         if let Some(slot) = self.everybodys_slot.get() {
-            return Some(*slot);
+            return Some(*slot).filter(|slot| *slot < self.raw.header.slots);
         }
-        Some(known_slot(&self.participants()?)?.index)
+        Some(self.kept_slot(&self.participants()?)?.index)
     }
 
     /// Undoes or completes what the dead thread that had this slot was doing to pages. To be called by one thread at a
     /// time, before the slot is anybody else's.
     pub(crate) fn settle(&self, slot: u32) {
         self.raw.settle(slot);
+    }
+}
+
+#[cfg(test)]
+impl Heap {
+    /// From now on every thread has this slot here; or, if there is no such slot, none.
+    pub(crate) fn pretend_slot(&self, slot: u32) {
+        self.everybodys_slot.set(slot).expect("it is said once");
     }
 }
 

@@ -31,7 +31,7 @@ use super::report::BadFree;
 use crate::crash::crash_point;
 use crate::mapping::registry;
 use crate::mapping::superblock::CACHE_BYTES;
-use crate::participant::{Participants, kept_slot, known_slot};
+use crate::participant::{KeptSlot, Participants, kept_slot, known_slot};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
@@ -191,10 +191,7 @@ impl Heap {
             registry::remember_blocks(base, cache.place());
             return Some(());
         }
-        if !new || known_slot(&participants).is_none() && !participants.has_slots_to_spare() {
-            return None;
-        }
-        let slot = kept_slot(base as *const u8, &participants)?;
+        let slot = if new { self.kept_slot(&participants)? } else { return None };
         if self.raw.cache(slot.index).is_none() {
             self.commit.commit(self.raw.cache_at(slot.index)?, CACHE_BYTES).ok()?;
             // CRASH cache: memory is behind a cache that nobody knows of; the slot's next owner commits it again.
@@ -294,6 +291,12 @@ impl Heap {
     }
 
     /// Who knows which slots are free.
+    /// The slot of this thread: it takes one, if it has none, and there are some to spare.
+    pub(super) fn kept_slot(&self, participants: &Arc<Participants>) -> Option<KeptSlot> {
+        let take = || kept_slot(self.raw.base() as *const u8, participants);
+        known_slot(participants).or_else(|| participants.has_slots_to_spare().then(take).flatten())
+    }
+
     pub(super) fn participants(&self) -> Option<Arc<Participants>> {
         self.participants.get()?.upgrade()
     }

@@ -41,7 +41,7 @@
 //! | marking a raw block, or freeing one | the block raw, or taken and unreachable |
 //! | overwriting free memory | the block or page in hand is unreachable |
 //!
-//! (A thread that has no slot has no intent: the pages it had in hand stay claimed.) Unreachable blocks stay accounted as used,
+//! (A thread that gets no slot, because there are hardly any left, has no intent: the pages it had in hand stay claimed.) Unreachable blocks stay accounted as used,
 //! until leaks are recovered (`sweep`). No step is ever waited for, but one: who finds no memory while a claim is under way has
 //! the dead settled, and waits up to a quarter of a second for the living, once for each claim that stays.
 //!

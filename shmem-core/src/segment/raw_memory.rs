@@ -207,8 +207,8 @@ impl Segment {
     /// size.
     ///
     /// # Crash safety
-    /// If this process dies inside, the block is as before or longer. If this thread never took a lock here, pages behind it may
-    /// be unreachable until leaks are recovered.
+    /// If this process dies inside, the block is as before or longer. If there was no [slot](crate::LockError::NoSlot) for this
+    /// thread, pages behind it may be unreachable until leaks are recovered.
     ///
     /// # Examples
     /// ```

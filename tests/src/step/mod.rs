@@ -30,6 +30,7 @@
 //!
 //! const LOCK: Operation = Operation {
 //!     name: "lock",
+//!     bytes: step::SMALL,
 //!     build: Some(|segment| drop(segment.construct::<ShmMutex<u64>>("counter", ShmMutex::new(7)).unwrap())),
 //!     victim: None,
 //!     child: |scene| {
@@ -75,11 +76,16 @@ use std::time::Duration;
 /// How long anything may take that a death must not stop.
 pub const BOUND: Duration = Duration::from_secs(8);
 
+/// How large the segment of an operation is, mostly.
+pub const SMALL: u64 = 1 << 20;
+
 /// An operation that may die anywhere.
 #[derive(Debug, Clone, Copy)]
 pub struct Operation {
     /// What it is called; words joined by `-`.
     pub name: &'static str,
+    /// How large the segment is. Each kill gets a copy of what is committed.
+    pub bytes: u64,
     /// Builds what the segment holds before; `None` if there is no segment before. Run once: each kill gets a copy.
     pub build: Option<fn(&Segment)>,
     /// What another process does before, which then dies.

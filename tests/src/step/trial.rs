@@ -3,7 +3,8 @@
 use super::child::Place;
 use super::panics::caught;
 use super::route::Route;
-use super::{BOUND, Death, Effect, Operation, Scene};
+use super::{BOUND, Death, Effect, Operation, SMALL, Scene};
+use crate::system::copy_sparse;
 use crate::{TempDir, TempName, Worker, sound};
 use shmem_core::{Error, LockError, Segment, ShmMutex};
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ impl Names {
     pub(super) fn new(operation: &Operation) -> Self {
         let template = operation.build.map(|build| {
             let template = TempName::new(&format!("before-{}", operation.name));
-            let segment = template.segment().size(1 << 20).create().expect("a segment");
+            let segment = template.segment().size(operation.bytes).create().expect("a segment");
             build(&segment);
             template
         });
@@ -126,7 +127,7 @@ impl Ground {
         Segment::remove(&self.scene).expect("the last segment can be removed");
         let segment = self.template.as_ref().map(|template| {
             let copy = Path::new("/dev/shm").join(&self.scene);
-            std::fs::copy(template, copy).expect("a copy of the segment");
+            copy_sparse(template, &copy).expect("a copy of the segment");
             Segment::shared(&self.scene).open().expect("the copy can be opened")
         });
         Scene { name: self.scene.clone(), segment }
@@ -151,7 +152,7 @@ impl Ground {
         let places = words.as_chunks().0.iter().map(|&[address, stack]| Place { address, stack });
         let route = Route::new(places.collect());
         // What it finds, the kill at the end will find, too.
-        let _ = judge(&scene, check, Death { after: route.len(), finished: true, recovered: true });
+        let _ = self.judge(&scene, check, Death { after: route.len(), finished: true, recovered: true });
         Ok(route)
     }
 
@@ -176,27 +177,28 @@ impl Ground {
         let death =
             Death { after, finished: after == route.len() && !strayed, recovered: after.is_multiple_of(2) };
         begin("checking", address);
-        let effect = judge(&scene, check, death);
+        let effect = self.judge(&scene, check, death);
         Ok(Outcome { death, strayed, address, effect })
     }
-}
 
-fn judge(scene: &Scene, check: super::Check, death: Death) -> Result<Effect, String> {
-    caught(|| {
-        if let (true, Some(segment)) = (death.recovered, &scene.segment) {
-            segment.recover();
-            sound(segment);
-        }
-        let effect = check(&death);
-        assert!(!death.finished || effect != Effect::Nothing, "it ended without effect");
-        if let Some(segment) = &scene.segment {
-            left_clean(segment);
-            if death.finished || death.after.is_multiple_of(ROOM_EVERY) {
-                has_room(segment);
+    fn judge(&self, scene: &Scene, check: super::Check, death: Death) -> Result<Effect, String> {
+        caught(|| {
+            if let (true, Some(segment)) = (death.recovered, &scene.segment) {
+                segment.recover();
+                sound(segment);
             }
-        }
-        effect
-    })
+            let effect = check(&death);
+            assert!(!death.finished || effect != Effect::Nothing, "it ended without effect");
+            if let Some(segment) = &scene.segment {
+                left_clean(segment);
+                let is_tried = death.finished || death.after.is_multiple_of(ROOM_EVERY);
+                if is_tried && self.operation.bytes == SMALL {
+                    has_room(segment);
+                }
+            }
+            effect
+        })
+    }
 }
 
 /// Checks that nothing of the dead is left: no process and no pin, and no damage.

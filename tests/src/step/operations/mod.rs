@@ -2,6 +2,7 @@
 
 pub mod containers;
 pub mod handles;
+pub mod heap;
 pub mod locks;
 pub mod memory;
 pub mod names;
@@ -9,7 +10,7 @@ pub mod recovery;
 pub mod segments;
 pub mod waiting;
 
-use super::{BOUND, Operation, Scene};
+use super::{BOUND, Operation, SMALL, Scene};
 use shmem_core::{LockError, Root, Segment, ShmMutex, ShmSafe, ShmString};
 
 /// Every operation.
@@ -23,6 +24,8 @@ pub fn all() -> Vec<Operation> {
         recovery::ALL,
         containers::ALL,
         memory::ALL,
+        heap::ALL,
+        heap::LONG_ONES,
     ]
     .concat()
 }
@@ -30,6 +33,7 @@ pub fn all() -> Vec<Operation> {
 /// What an operation has before, unless it says otherwise.
 const PLAIN: Operation = Operation {
     name: "",
+    bytes: SMALL,
     build: Some(|_| ()),
     victim: None,
     child: |_| (),

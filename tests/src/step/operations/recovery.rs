@@ -3,13 +3,13 @@
 use super::super::{Check, Effect, Operation, Scene, region};
 use super::locks::die_with_lock;
 use super::names::one_pair;
-use super::{BEFORE, Pair, begins_anew, found, is_whole, two_locks, usable, wait_for_the_end};
+use super::{BEFORE, PLAIN, Pair, begins_anew, found, is_whole, two_locks, usable, wait_for_the_end};
 use shmem_core::{Segment, init};
 use std::mem::forget;
 
 /// All of them.
 pub const ALL: &[Operation] =
-    &[Operation { name: "recover", build: Some(build), victim: Some(die), child: recover, arrange }];
+    &[Operation { name: "recover", build: Some(build), victim: Some(die), child: recover, arrange, ..PLAIN }];
 
 fn build(segment: &Segment) {
     two_locks(segment);
