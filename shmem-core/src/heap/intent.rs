@@ -187,7 +187,7 @@ impl Raw {
                 // Until the old head is a body it ends where the new span is to end, and no other page does.
                 match (1..len).find(|at| self.word(first + at).is(PageState::Head, len - at)) {
                     Some(before) => self.part(first, word, before, len),
-                    None => drop(self.change(first, word, PageState::Head, len)),
+                    None => drop(self.join(first, word, len)),
                 }
             }
         }

@@ -147,6 +147,66 @@ impl Heap {
         Err(refused(self.raw.room(&place, false)))
     }
 
+    /// Puts free pages before a raw block, as many as `preferred` bytes need or there are, if it has at least `least` then;
+    /// gives it with its new beginning. What it held stays where it was.
+    ///
+    /// # Errors
+    /// [`AllocError::CannotExpand`]; nothing was changed.
+    ///
+    /// # Safety
+    /// As for [`free_raw`](Self::free_raw).
+    pub(crate) unsafe fn expand_raw_backward(
+        &self,
+        block: NonNull<u8>,
+        layout: Layout,
+        least: usize,
+        preferred: usize,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        let offset = self.offset_of(block);
+        let refused =
+            |possible_bytes| AllocError::CannotExpand { wanted_bytes: least as u64, possible_bytes };
+        let place = self.place_for(offset, layout).map_err(|_| refused(0))?;
+        if !self.raw.is_marked(&place) {
+            return Err(refused(0));
+        }
+        if place.class.is_some() {
+            let possible = place.size_bytes;
+            let enough = least.max(preferred) as u64 <= possible;
+            return if enough {
+                Ok(NonNull::slice_from_raw_parts(block, possible as usize))
+            } else {
+                Err(refused(possible))
+            };
+        }
+        let expanded =
+            self.expand_backward(offset, least, preferred).map_err(|possible| refused(possible as u64))?;
+        let at = NonNull::new(self.raw.at(expanded.offset)).expect("a mapping's address is not null");
+        Ok(NonNull::slice_from_raw_parts(at, expanded.usable))
+    }
+
+    /// Gives whole pages of a raw block back that `new_size` bytes do not need; gives what may be used from now on, or `None`
+    /// if there is no such block.
+    ///
+    /// # Safety
+    /// As for [`free_raw`](Self::free_raw); what is behind `new_size` bytes is not used any more.
+    pub(crate) unsafe fn shrink_raw(
+        &self,
+        block: NonNull<u8>,
+        layout: Layout,
+        new_size: usize,
+    ) -> Option<usize> {
+        let place = self.place_for(self.offset_of(block), layout).ok()?;
+        if !self.raw.is_marked(&place) {
+            return None;
+        }
+        // A block of whole pages remains one.
+        let least = (self.raw.page_bytes() / 2 + 1) as usize;
+        // SAFETY: by the caller.
+        let shorter =
+            unsafe { self.shrink_in_place(block, with_mark(layout), new_size.max(least), &mut |_| ()) };
+        Some(shorter.unwrap_or(place.size_bytes as usize))
+    }
+
     /// The block at `offset`, if one of this layout begins there.
     fn place_for(&self, offset: u64, layout: Layout) -> Result<Place, &'static str> {
         let place = self.raw.place(offset)?;
@@ -265,6 +325,16 @@ impl Raw {
         }
         let marks = |i| self.bits(page, self.first_mark() + i).load(Ordering::Relaxed) & class.mask(i);
         (0..class.words).map(|i| marks(i).count_ones()).sum()
+    }
+
+    /// Makes the span that begins with the page raw, or not.
+    pub(super) fn mark_span(&self, page: u64, raw: bool) {
+        let word = self.bits(page, self.first_mark());
+        match raw {
+            true => word.fetch_or(1, Ordering::AcqRel),
+            false if word.load(Ordering::Acquire) & 1 == 0 => 0,
+            false => word.fetch_and(!1, Ordering::AcqRel),
+        };
     }
 
     /// Whether the span that begins with the page is raw.

@@ -7,7 +7,8 @@
 //!
 //! Pages before a span are claimed as a run of their own. Then the span's bodies, from the last on, become bodies of the
 //! run's first page, and at last its old head, which decides; then the run's first page becomes the head. What the block
-//! held stays where it was: to move it, and what names it, is the owner's affair.
+//! held stays where it was: to move it, and what names it, is the owner's affair. The mark of a raw span is set on its new
+//! first page before that is decided, and cleared on the old one after it.
 
 use super::Heap;
 use super::intent::{Doing, Intent};
@@ -94,7 +95,6 @@ impl Heap {
     ///
     /// # Crash safety
     /// A death leaves the span as it was, or as it is to be: then it begins before what is known of it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what moves its contents is to come"))]
     pub(super) fn expand_backward(
         &self,
         offset: u64,
@@ -152,14 +152,24 @@ impl Raw {
                 // CRASH joining: bodies of the span, from the last on, lead to the claimed page.
                 crash_point!("join.body");
             }
+            self.mark_span(start, self.is_span_marked(first));
+            // CRASH join-mark: the page before is marked, and free again when this is undone.
+            crash_point!("join.marked");
             if self.change(first, head, PageState::Body, before).is_none() {
                 self.part(start, claiming, before, all);
                 return false;
             }
             // CRASH joined: the span has no head, but for the claimed page.
             crash_point!("join.joined");
-            self.change(start, claiming, PageState::Head, all).is_some()
+            self.join(start, claiming, all)
         })
+    }
+
+    /// Completes [`join_run`](Self::join_run), when the span's old head is a body.
+    pub(super) fn join(&self, start: u64, claiming: Word, all: u64) -> bool {
+        (1..all).for_each(|at| self.mark_span(start + at, false));
+        crash_point!("join.unmarked");
+        self.change(start, claiming, PageState::Head, all).is_some()
     }
 
     /// Undoes [`join_run`](Self::join_run), before the span's old head has changed: it is the page `start + before`.
@@ -171,6 +181,7 @@ impl Raw {
                 crash_point!("join.parted");
             }
         }
+        self.mark_span(start, false);
         self.drop_claim(start, claiming, start, 1..before);
     }
 

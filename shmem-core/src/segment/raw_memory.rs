@@ -241,6 +241,73 @@ impl Segment {
         Ok(NonNull::slice_from_raw_parts(block, usable))
     }
 
+    /// Makes a block longer by the free pages *before* it: to at least `preferred` bytes if there are so many, else as far as
+    /// there are, but to no less than `least`. Gives the longer block, which begins at a lower address. What stood in it stays
+    /// where it is, and is now at the longer block's end; whoever knew the block by its [handle](Self::handle_of) must learn
+    /// the new one.
+    ///
+    /// Only blocks of whole pages (above half a page) get longer.
+    ///
+    /// # Errors
+    /// [`AllocError::CannotExpand`], with the longest that is possible here; nothing was changed.
+    ///
+    /// # Safety
+    /// As 1 and 2 of [`deallocate`](Self::deallocate). On success, `block` is none any more; the layout to free the longer one
+    /// with has a size from `least` up to its length.
+    ///
+    /// # Crash safety
+    /// If this process dies inside, the block is as before, or longer: [`raw_blocks`](Self::raw_blocks) tells.
+    ///
+    /// # Examples
+    /// ```
+    /// # use shmem_core::Segment;
+    /// # use std::alloc::Layout;
+    /// # fn main() -> shmem_core::Result<()> {
+    /// # let segment = Segment::anonymous().size(8 << 20).create()?;
+    /// let layout = Layout::from_size_align(1 << 20, 8).unwrap();
+    /// let (before, block) = (segment.allocate(layout)?, segment.allocate(layout)?);
+    /// // SAFETY: live, each with this layout; the first is not used any more.
+    /// let longer = unsafe {
+    ///     segment.deallocate(before.cast(), layout);
+    ///     segment.try_expand_backward(block.cast(), layout, 2 << 20, 2 << 20)?
+    /// };
+    /// assert_eq!(longer.cast::<u8>(), before.cast());
+    /// assert_eq!(longer.len(), 2 << 20);
+    /// # unsafe { segment.deallocate(longer.cast(), Layout::from_size_align(2 << 20, 8).unwrap()) };
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "allocation_command")]
+    #[doc(alias = "expand_bwd")]
+    pub unsafe fn try_expand_backward(
+        &self,
+        block: NonNull<u8>,
+        layout: Layout,
+        least: usize,
+        preferred: usize,
+    ) -> Result<NonNull<[u8]>> {
+        self.attach()?;
+        // SAFETY: by the caller.
+        Ok(unsafe { self.inner.heap.expand_raw_backward(block, layout, least, preferred) }?)
+    }
+
+    /// Gives the pages of a block back that `new_size` bytes do not need; gives how many bytes of it may be used from now on.
+    /// What stands in these stays. Blocks up to half a page keep the length of their size class, and larger ones stay
+    /// blocks of whole pages. `None` if there is no such block.
+    ///
+    /// # Safety
+    /// As 1 and 2 of [`deallocate`](Self::deallocate); nobody uses what is behind the first `new_size` bytes. From now on the
+    /// layout to free the block with has the size that is returned.
+    ///
+    /// # Crash safety
+    /// If this process dies inside, the block is as before or shorter.
+    #[doc(alias = "shrink_in_place")]
+    pub unsafe fn try_shrink(&self, block: NonNull<u8>, layout: Layout, new_size: usize) -> Option<usize> {
+        let _ = self.attach();
+        // SAFETY: by the caller.
+        unsafe { self.inner.heap.shrink_raw(block, layout, new_size) }
+    }
+
     /// Every raw block: where it stands, and how many bytes of it may be used. For a program that looks for blocks which its
     /// dead processes have lost: leak recovery keeps whatever is raw. Exact while nobody allocates or frees; O(memory committed).
     pub fn raw_blocks(&self) -> Vec<(BlockHandle, usize)> {

@@ -152,6 +152,92 @@ fn a_block_expands_again_and_again_until_something_is_in_its_way() {
 }
 
 #[test]
+fn a_block_becomes_shorter_and_as_long_as_before_again() {
+    let s = segment();
+    let free = s.free_memory();
+    let mut blocks: Vec<Block> =
+        [40, 100, 2000, 9000, 50_000, 100_000].map(|n| take(&s, layout(n, 8)).unwrap()).to_vec();
+    for (block, layout) in &mut blocks {
+        fill(*block, 3);
+        let (before, wanted) = (block.len(), layout.size() / 2);
+        // SAFETY: live, with its layout; what is behind is not used.
+        let after = unsafe { s.try_shrink(block.cast(), *layout, wanted) }.unwrap();
+        assert!(wanted <= after && after <= before);
+        assert_eq!(s.usable_size(block.cast()), Some(after));
+        assert!(after < before || before < 8192);
+        let shorter = NonNull::slice_from_raw_parts(block.cast(), after);
+        assert!(bytes(&shorter).iter().all(|byte| *byte == 3));
+        *layout = Layout::from_size_align(after, 8).unwrap();
+        // SAFETY: live, with its layout, in turn.
+        unsafe {
+            let again = s.try_expand(block.cast(), *layout, before, before).unwrap();
+            assert_eq!((again.len(), again.cast::<u8>()), (before, block.cast()));
+            assert_eq!(
+                s.try_shrink(block.cast(), Layout::from_size_align(before, 8).unwrap(), wanted),
+                Some(after)
+            );
+        }
+    }
+    blocks.iter().for_each(|(block, layout)| {
+        // SAFETY: live, with its layout.
+        unsafe { s.deallocate(block.cast(), *layout) }
+    });
+    assert_unused(&s, free);
+    let (block, layout) = blocks[5];
+    // SAFETY: none: it is no block any more, and that is found out.
+    assert_eq!(unsafe { s.try_shrink(block.cast(), layout, 1) }, None);
+}
+
+#[test]
+fn the_last_block_gets_all_memory_before_it() {
+    for size in [5000, 20_000, 99_999] {
+        let s = segment();
+        let free = s.free_memory();
+        let mut blocks: Vec<Block> = std::iter::from_fn(|| take(&s, layout(size, 8)).ok()).collect();
+        blocks.sort_by_key(|(block, _)| block.cast::<u8>());
+        let (last, last_layout) = blocks.pop().unwrap();
+        fill(last, 9);
+        let room: usize = blocks.iter().map(|(block, _)| block.len()).sum();
+        let refused = |least| {
+            // SAFETY: live, with its layout; it stays.
+            match unsafe { s.try_expand_backward(last.cast(), last_layout, least, least) } {
+                Err(Error::Alloc(AllocError::CannotExpand { possible_bytes, .. })) => possible_bytes as usize,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(refused(last.len() + 1), last.len());
+        blocks.into_iter().for_each(|block| give(&s, block));
+        let possible = refused(last.len() + room + free as usize);
+        assert!(possible >= last.len() + room);
+        // Piece by piece, and then the rest.
+        let (mut block, mut layout) = (last, last_layout);
+        for wanted in [last.len() + 1, last.len() + 3 * size, usize::MAX >> 1] {
+            let least = wanted.min(possible);
+            // SAFETY: live, with its layout.
+            block = unsafe { s.try_expand_backward(block.cast(), layout, least, wanted) }.unwrap();
+            layout = Layout::from_size_align(block.len(), 8).unwrap();
+            assert_eq!(s.usable_size(block.cast()), Some(block.len()));
+            assert_eq!(s.memory().raw_blocks, 1);
+            assert!(bytes(&last).iter().all(|byte| *byte == 9), "what stood in it stays where it was");
+            let end = |block: NonNull<[u8]>| block.cast::<u8>().addr().get() + block.len();
+            assert_eq!(end(block), end(last));
+        }
+        assert_eq!(block.len(), possible);
+        give(&s, (block, layout));
+        assert_unused(&s, free);
+    }
+    // A block of a size class has its neighbours' pages nowhere near.
+    let s = segment();
+    let (block, small) = take(&s, layout(100, 8)).unwrap();
+    // SAFETY: live, with its layout.
+    unsafe {
+        assert_eq!(s.try_expand_backward(block.cast(), small, 100, block.len()).unwrap(), block);
+        assert!(s.try_expand_backward(block.cast(), small, 100, 5000).is_err());
+    }
+    give(&s, (block, small));
+}
+
+#[test]
 fn zeroed_blocks_are_zero_to_their_usable_size() {
     let s = segment();
     let free = s.free_memory();

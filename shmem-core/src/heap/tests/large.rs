@@ -40,8 +40,15 @@ impl Process {
     fn free_all(&self) {
         for block in self.live() {
             let at = NonNull::new(self.raw.at(block.offset)).unwrap();
+            let layout = layout(block.size_bytes as usize, 8);
             // SAFETY: nobody uses it any more; its usable size is one to free it with.
-            unsafe { self.deallocate(at, layout(block.size_bytes as usize, 8)) };
+            unsafe {
+                if self.is_raw(block.offset) {
+                    self.free_raw(at, layout)
+                } else {
+                    self.deallocate(at, layout)
+                }
+            };
         }
     }
 }
@@ -379,6 +386,18 @@ const DEEDS: &[Deed] = &[
         unknown: 6,
     },
     Deed {
+        name: "expand backward a raw span",
+        arrange: |heap| {
+            let mut live = spans(heap, &[2, 4]);
+            live.push(heap.take_raw(layout(3 * PAGE, 8), 3).unwrap());
+            live.extend(spans(heap, &[1]));
+            heap.give(&live.remove(1));
+            live
+        },
+        act: |heap, live| assert!(heap.expand_backward(live[1].offset, 6 * PAGE, 7 * PAGE).is_ok()),
+        unknown: 6,
+    },
+    Deed {
         name: "expand backward a span of a page",
         arrange: |heap| {
             let mut live = spans(heap, &[1, 1, 1, 1]);
@@ -462,7 +481,7 @@ fn a_death_after_any_store_costs_no_page() {
                 let segment = Segment::new(64 << 10, 64 << 10, true);
                 let (dead, heap) = (segment.attach_in_slot(DEAD), segment.attach_in_slot(4));
                 let live = (deed.arrange)(&heap);
-                let before = heap.live();
+                let (before, raw) = (heap.live(), heap.stats().raw_blocks);
                 let died = dies_at(nth, || (deed.act)(&dead, &live));
                 let what = format!("{}, killed at its point {nth}, {again}", deed.name);
                 if !died {
@@ -479,6 +498,7 @@ fn a_death_after_any_store_costs_no_page() {
                 assert_eq!(heap.raw.check(true), [], "{what}");
                 heap.assert_accounted();
                 let after = heap.live();
+                assert_eq!(heap.stats().raw_blocks, raw, "{what}");
                 for block in &before {
                     // What was there is there, longer or shorter, unless it was to be freed.
                     let end = block.offset + block.size_bytes;

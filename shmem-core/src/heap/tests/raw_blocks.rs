@@ -4,7 +4,7 @@ use super::*;
 use std::collections::VecDeque;
 
 impl Process {
-    fn take_raw(&self, layout: Layout, tag: u8) -> Result<Live, AllocError> {
+    pub(super) fn take_raw(&self, layout: Layout, tag: u8) -> Result<Live, AllocError> {
         let block = self.allocate_raw(layout)?;
         assert!(block.len() >= layout.size().max(marks::SMALLEST));
         assert!(block.cast::<u8>().addr().get().is_multiple_of(layout.align()), "{layout:?}");

@@ -21,8 +21,6 @@ impl Worker<'_> {
     pub fn work_on_pages(&mut self) {
         self.desk.doing("work on pages", 0);
         let segment = self.segment.clone();
-        // It takes the directory's lock: who has a slot has an intent.
-        segment.objects().expect("the directory is sound");
         let n = 2 + self.random.below(4) as usize;
         let (one, two) = (take(&segment, n), take(&segment, n));
         let free = |block, pages| {
@@ -46,6 +44,21 @@ impl Worker<'_> {
             }
             free(two, 1);
         }
+        self.expand_backward(&segment, n);
         self.desk.done();
+    }
+
+    /// A raw block gets the pages before it.
+    fn expand_backward(&self, segment: &Segment, n: usize) {
+        let take = |pages| Some(segment.allocate(layout(pages)).ok()?.cast::<u8>());
+        let (Some(before), Some(block)) = (take(n), take(n)) else { return };
+        // SAFETY: live blocks of this thread alone, each with the layout it has.
+        unsafe {
+            segment.deallocate(before, layout(n));
+            match segment.try_expand_backward(block, layout(n), (n + 1) * PAGE, 2 * n * PAGE) {
+                Ok(longer) => segment.deallocate(longer.cast(), layout(n + 1)),
+                Err(_) => segment.deallocate(block, layout(n)),
+            }
+        }
     }
 }
