@@ -8,9 +8,11 @@
 pub mod ends;
 pub mod placed;
 mod random;
+mod resources;
 mod scratch;
 #[cfg(target_arch = "x86_64")]
 pub mod step;
+pub mod stress;
 mod system;
 pub mod torture;
 pub mod types;
@@ -18,9 +20,11 @@ mod watchdog;
 mod worker;
 
 pub use random::Random;
+pub use resources::{Resources, waits_of_this_thread};
 pub use scratch::{TempDir, TempName, leftovers};
 pub use system::{
     Forked, cut_lifelines, fork, is_root, limit_file_size, make_fifo, mount_tmpfs, set_owner, signal,
+    thread_time,
 };
 pub use watchdog::Watchdog;
 pub use worker::{Worker, argument, arguments, enter, hear, report};

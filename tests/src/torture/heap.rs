@@ -74,7 +74,7 @@ impl Block {
     }
 }
 
-fn open(scene: &Scene) -> Segment {
+pub(super) fn open(scene: &Scene) -> Segment {
     Segment::shared(scene.base()).size(512 << 20).open_or_create().unwrap()
 }
 
@@ -96,6 +96,11 @@ impl<'s> Worker<'s> {
         let places = &words[first..first + PLACES];
         let exchange = &words[EXCHANGE..EXCHANGE + EXCHANGED];
         Worker { scene, segment, desk, random: scene.random(thread), places, exchange }
+    }
+
+    /// The segment, as this worker has it mapped.
+    pub(super) fn segment(&self) -> &Segment {
+        &self.segment
     }
 
     fn end(&self, block: Block, last: bool) -> *mut u64 {
@@ -282,8 +287,8 @@ pub(super) fn audit(scene: &Scene, thread: usize, desk: Desk) {
     }
 }
 
-/// Gives everything back: first what the ledger names and no object owns, then what was leaked, and at last raw blocks,
-/// which are nobody's leaks but the program's. Then as much is in use as at first.
+/// Gives everything back: first what the ledger names and no object owns, then what was leaked, then raw blocks, which are
+/// nobody's leaks but the program's, and at last the only object. Then nothing is allocated.
 fn leave_nothing(scene: &Scene, desk: Desk) {
     let (mut segment, words) = (open(scene), scene.ledger().suite());
     let base = segment.access().context().base();
@@ -318,9 +323,10 @@ fn leave_nothing(scene: &Scene, desk: Desk) {
     if let Some(block) = raw.into_values().next() {
         scene.corrupt(format!("a raw block of {} bytes at {} was swept", block.size, block.offset));
     }
-    let at_first = [0, 1].map(|i| words[AT_FIRST + i].load(SeqCst));
-    if in_use(&segment) != at_first {
-        scene.corrupt(format!("{:?} bytes and blocks are in use, {at_first:?} at first", in_use(&segment)));
+    desk.doing("destroy", 0);
+    match segment.destroy::<ShmMutex<u64>>("lock") {
+        Ok(true) if segment.all_memory_deallocated() => {}
+        outcome => scene.corrupt(format!("{outcome:?}: something is left\n{}", segment.memory())),
     }
     scene.check(&segment, "after all");
 }
