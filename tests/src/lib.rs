@@ -11,6 +11,7 @@ mod random;
 mod scratch;
 #[cfg(target_arch = "x86_64")]
 pub mod step;
+pub mod stress;
 mod system;
 pub mod torture;
 pub mod types;
