@@ -8,6 +8,7 @@
 pub mod ends;
 pub mod placed;
 mod random;
+mod resources;
 mod scratch;
 #[cfg(target_arch = "x86_64")]
 pub mod step;
@@ -19,6 +20,7 @@ mod watchdog;
 mod worker;
 
 pub use random::Random;
+pub use resources::{Resources, waits_of_this_thread};
 pub use scratch::{TempDir, TempName, leftovers};
 pub use system::{
     Forked, cut_lifelines, fork, is_root, limit_file_size, make_fifo, mount_tmpfs, set_owner, signal,

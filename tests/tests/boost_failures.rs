@@ -2,6 +2,7 @@
 //! the crash rows. A test is called after what Boost does.
 
 use shmem_core::{Error, NameError, OpenError, Segment, SegmentBuilder, ShmMutex, ShmSafe, ShmVec};
+use shmem_tests::torture::number;
 use shmem_tests::*;
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,23 @@ fn a_kill_inside_allocate_makes_the_segment_unusable() {
         sound(&segment);
     }
     assert!(segment.used() < 400 << 10, "what a kill costs is little: {}", segment.used());
+}
+
+/// Boost: the first of them is enough, and whoever else uses the segment gets exceptions, or hangs. Here one process uses
+/// it all along, and never notices.
+#[test]
+fn kills_in_a_loop_of_allocations_stop_everybody() {
+    let _watchdog = Watchdog::test("kills in a loop of allocations");
+    let kills = if long() { "10000" } else { "200" };
+    let mut torture = std::process::Command::new(env!("CARGO_BIN_EXE_torture"));
+    let output = torture.args(["allocate-loop", "--kills", kills]).output().unwrap();
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{report}");
+    for nothing in ["corrupt", "stuck", "double"] {
+        assert_eq!(number(&report, nothing), 0, "{report}");
+    }
+    assert!(number(&report, "kills") >= kills.parse().unwrap(), "{report}");
+    assert!(number(&report, "operations of the process that never dies") > 0, "{report}");
 }
 
 fn creator() {

@@ -1,5 +1,6 @@
 //! The torture kit itself: each suite for a moment, and proof that each can fail.
 
+use shmem_tests::torture::number;
 use shmem_tests::*;
 use std::process::{Command, Output};
 
@@ -12,14 +13,6 @@ fn torture(arguments: &[&str]) -> (Output, String) {
 /// How long each suite is run.
 fn seconds() -> &'static str {
     if long() { "60" } else { "1" }
-}
-
-/// The number in the line of the report called `name`.
-#[track_caller]
-fn number(report: &str, name: &str) -> u64 {
-    let line = report.lines().find_map(|line| line.trim_start().split_once("  ").filter(|(_, n)| *n == name));
-    let (number, _) = line.unwrap_or_else(|| panic!("no line `{name}` in:\n{report}"));
-    number.parse().expect("a number")
 }
 
 #[track_caller]
@@ -69,6 +62,11 @@ fn heap() {
 }
 
 #[test]
+fn allocate_loop() {
+    is_clean("allocate-loop");
+}
+
+#[test]
 fn creation() {
     is_clean("creation");
 }
@@ -98,6 +96,9 @@ fn a_hang_is_reported_with_what_it_waits_for() {
 fn broken_blocks_are_reported() {
     fails("heap", "twice", "double");
     fails("heap", "free", "corrupt");
+    fails("allocate-loop", "twice", "double");
+    fails("allocate-loop", "keep", "corrupt");
+    fails("allocate-loop", "wait", "stuck");
 }
 
 #[test]
@@ -114,7 +115,7 @@ fn the_seed_is_printed_and_a_wrong_order_refused() {
     assert!(output.status.success() && report.contains("--seed 12345"), "{report}");
     let (output, report) = torture(&["--list"]);
     assert!(output.status.success());
-    for suite in ["locks", "directory", "heap", "creation", "counter", "points"] {
+    for suite in ["locks", "directory", "heap", "allocate-loop", "creation", "counter", "points"] {
         assert!(report.lines().any(|line| line.starts_with(suite)), "{report}");
     }
     for wrong in [&["no-such-suite"][..], &["locks", "--sabotage", "nothing"], &[]] {

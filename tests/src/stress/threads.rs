@@ -7,7 +7,7 @@ use crate::Random;
 use shmem_core::Segment;
 use std::alloc::Layout;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::Scope;
+use std::thread::{Scope, ScopedJoinHandle};
 
 /// Threads at once.
 const THREADS: u64 = 4;
@@ -28,16 +28,25 @@ const LINE: usize = 300;
 /// Larson's program, the simulation of a server: each thread replaces blocks at random for a while, then starts a successor,
 /// leaves all of them to it, and ends.
 pub fn larson(segment: &Segment, seed: u64) {
-    let generations = 15 * scale();
     std::thread::scope(|scope| {
-        for owner in 0..THREADS {
+        let begin = |owner| {
             let mut random = Random::new(seed ^ owner << 48);
-            let fresh = |_| some_block(segment, &mut random, owner);
-            let line: Vec<_> = (0..LINE).map(fresh).collect();
-            scope.spawn(move || generation(scope, segment, random, owner, line, generations));
+            let line = (0..LINE).map(|_| some_block(segment, &mut random, owner)).collect();
+            scope.spawn(move || generation(scope, segment, random, owner, line, 15 * scale()))
+        };
+        let lines: Vec<_> = (0..THREADS).map(begin).collect();
+        for line in lines {
+            let mut last = line;
+            while let Some(next) = last.join().expect("the thread says why it failed").0 {
+                last = next;
+            }
         }
     });
 }
+
+/// The successor of a thread. Each is joined: the scope's own end does not wait until a thread has given back what it has
+/// at hand.
+struct Successor<'s>(Option<ScopedJoinHandle<'s, Successor<'s>>>);
 
 fn generation<'s>(
     scope: &'s Scope<'s, '_>,
@@ -46,7 +55,7 @@ fn generation<'s>(
     owner: u64,
     mut line: Vec<Block>,
     left: u64,
-) {
+) -> Successor<'s> {
     for _ in 0..4 * LINE {
         let fresh = some_block(segment, &mut random, owner);
         let i = random.below(LINE as u64) as usize;
@@ -56,10 +65,12 @@ fn generation<'s>(
         }
     }
     uses_a_cache(segment);
-    match left {
-        0 => line.into_iter().for_each(|block| block.free(segment)),
-        _ => drop(scope.spawn(move || generation(scope, segment, random, owner, line, left - 1))),
+    if left > 0 {
+        let next = move || generation(scope, segment, random, owner, line, left - 1);
+        return Successor(Some(scope.spawn(next)));
     }
+    line.into_iter().for_each(|block| block.free(segment));
+    Successor(None)
 }
 
 /// A block that fits into a cache line with others.

@@ -74,7 +74,7 @@ impl Block {
     }
 }
 
-fn open(scene: &Scene) -> Segment {
+pub(super) fn open(scene: &Scene) -> Segment {
     Segment::shared(scene.base()).size(512 << 20).open_or_create().unwrap()
 }
 
@@ -96,6 +96,11 @@ impl<'s> Worker<'s> {
         let places = &words[first..first + PLACES];
         let exchange = &words[EXCHANGE..EXCHANGE + EXCHANGED];
         Worker { scene, segment, desk, random: scene.random(thread), places, exchange }
+    }
+
+    /// The segment, as this worker has it mapped.
+    pub(super) fn segment(&self) -> &Segment {
+        &self.segment
     }
 
     fn end(&self, block: Block, last: bool) -> *mut u64 {

@@ -239,6 +239,11 @@ impl Desk {
         format!("{} {}", read_text(&self.words[DOING..]), self.words[ARGUMENT].load(SeqCst))
     }
 
+    /// How many operations it has done since they were taken last.
+    pub fn operations(&self) -> u64 {
+        self.words[OPERATIONS].load(SeqCst)
+    }
+
     /// Takes the count of its operations.
     pub fn take_operations(&self) -> u64 {
         self.words[OPERATIONS].swap(0, SeqCst)
@@ -267,7 +272,7 @@ mod tests {
         desk.doing("wait for the moon", 7);
         assert_eq!((desk.is_seated(), desk.said()), (true, "wait for the moon 7".into()));
         desk.done();
-        assert_eq!((desk.take_operations(), desk.take_operations()), (1, 0));
+        assert_eq!((desk.operations(), desk.take_operations(), desk.take_operations()), (1, 1, 0));
         ledger.suite()[SUITE_WORDS - 1].store(3, SeqCst);
         ledger.clear_suite().unwrap();
         assert_eq!(ledger.suite()[SUITE_WORDS - 1].load(SeqCst), 0);

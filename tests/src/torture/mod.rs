@@ -8,6 +8,7 @@
 //! | [`prepare`](Suite::prepare) | makes what the workers share | never |
 //! | [`work`](Suite::work), several at once | operations, until it is told to stop | all the time; stopped and continued too |
 //! | `recover` | recovers what the dead left | often |
+//! | [`watch`](Suite::watch), in some suites | uses the same segment all along | never |
 //! | [`audit`](Suite::audit) | recovers, checks, and compares with the ledger; everybody else is gone | never |
 //!
 //! The runner itself never touches a segment, so no hang can reach it: each process says at its [`Desk`] what it is
@@ -22,6 +23,7 @@
 //!
 //! All choices come from the seed. What the kernel makes of them (who runs when) cannot be repeated.
 
+pub mod allocate_loop;
 pub mod counter;
 pub mod creation;
 pub mod directory;
@@ -34,7 +36,7 @@ mod runner;
 mod scene;
 
 pub use ledger::{Desk, Ledger};
-pub use report::Report;
+pub use report::{Report, number};
 pub use runner::{Ended, Options, Runner};
 pub use scene::{Intended, Scene, die, quietly};
 
@@ -47,6 +49,7 @@ pub const SUITES: &[&dyn Suite] = &[
     &locks::Locks,
     &directory::Directory,
     &heap::Heap,
+    &allocate_loop::AllocateLoop,
     &creation::Creation,
     &counter::Counter,
     &points::Points,
@@ -76,6 +79,9 @@ pub trait Suite: Sync {
     /// Works until `scene.goes_on()` says no. It may be killed at any instant, and is then started anew.
     fn work(&self, scene: &Scene);
 
+    /// Uses the segment beside the workers, as a process that never dies, until `scene.goes_on()` says no.
+    fn watch(&self, _: &Scene) {}
+
     /// Recovers what the dead left. It may be killed at any instant.
     fn recover(&self, scene: &Scene);
 
@@ -103,9 +109,12 @@ struct Arguments {
     /// Shows the suites.
     #[arg(long)]
     list: bool,
-    /// How long to go on.
-    #[arg(long, default_value_t = 10.0)]
-    seconds: f64,
+    /// How long to go on: 10 unless --kills says when to end.
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// Ends after so many kills.
+    #[arg(long)]
+    kills: Option<u64>,
     /// Repeats the choices of a run.
     #[arg(long)]
     seed: Option<u64>,
@@ -145,7 +154,12 @@ pub fn main() -> ExitCode {
     }
     let seconds = |of: f64| Duration::try_from_secs_f64(of).unwrap_or(Duration::MAX);
     let options = Options {
-        limit: seconds(arguments.seconds),
+        limit: match (arguments.seconds, arguments.kills) {
+            (Some(given), _) => seconds(given),
+            (None, Some(_)) => Duration::MAX,
+            (None, None) => Duration::from_secs(10),
+        },
+        kills: arguments.kills.unwrap_or(u64::MAX),
         seed: arguments.seed.unwrap_or_else(|| crate::Random::fresh_seed("torture")),
         patience: seconds(arguments.patience),
         sabotage,

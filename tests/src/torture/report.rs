@@ -50,6 +50,14 @@ impl Report {
     }
 }
 
+/// The number in the line of a report called `name`.
+#[track_caller]
+pub fn number(report: &str, name: &str) -> u64 {
+    let line = report.lines().find_map(|line| line.trim_start().split_once("  ").filter(|(_, n)| *n == name));
+    let (number, _) = line.unwrap_or_else(|| panic!("no line `{name}` in:\n{report}"));
+    number.parse().expect("a number")
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.took.as_secs_f64();

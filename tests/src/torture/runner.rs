@@ -35,6 +35,8 @@ extern "C" fn interrupt(_: libc::c_int) {
 pub struct Options {
     /// For how long.
     pub limit: Duration,
+    /// After how many kills it ends.
+    pub kills: u64,
     /// Where all choices come from.
     pub seed: u64,
     /// After how long without a sign a process is stuck.
@@ -120,7 +122,9 @@ impl Runner {
     pub fn goes_on(&self) -> bool {
         // One that is to fail has done so with the first finding.
         let shown = !self.options.sabotage.is_empty() && self.found() > 0;
-        self.begun.elapsed() < self.options.limit && !shown && !self.is_interrupted()
+        let kills = self.ledger.at(word::KILLS).load(SeqCst);
+        let limits = self.begun.elapsed() < self.options.limit && kills < self.options.kills;
+        limits && !shown && !self.is_interrupted()
     }
 
     /// Whether somebody wants the run to end.
@@ -196,6 +200,48 @@ impl Runner {
         }
     }
 
+    /// One life, and one round: workers are killed one by one while they work, beside a process that never dies.
+    pub fn beside_a_witness(&mut self) {
+        let before = self.found();
+        if !self.begin_life("") {
+            return;
+        }
+        // Orders, or it would kill itself now and then.
+        self.spawn(Role::Watch, RECOVERER, "live", false);
+        while self.goes_on() && self.found() == before {
+            self.start_workers(WORKERS.0 as usize);
+            self.pause_within(Duration::from_millis(4));
+            let at_work = |w: &usize| {
+                let seats = *w * THREADS..(*w + 1) * THREADS;
+                seats.into_iter().any(|seat| self.ledger.desk(seat).operations() > 0)
+            };
+            let victims: Vec<_> = (0..WORKERS.0 as usize).filter(at_work).collect();
+            if !victims.is_empty() {
+                let victim = *self.random.pick(&victims);
+                self.kill(victim);
+            }
+            if !self.is_running(RECOVERER) && self.found() == before {
+                self.ledger.find(word::CORRUPT, "the process that never dies has ended");
+            }
+        }
+        (0..RECOVERER).for_each(|worker| self.kill(worker));
+        self.ledger.at(word::STOP).store(1, SeqCst);
+        while self.is_running(RECOVERER) {
+            self.wait_for(RECOVERER);
+        }
+        self.ledger.at(word::STOP).store(0, SeqCst);
+        if self.found() == before {
+            self.audit(true);
+        }
+        self.rounds += 1;
+    }
+
+    /// Starts those of so many workers that do not run.
+    fn start_workers(&mut self, workers: usize) {
+        let missing: Vec<_> = (0..workers).filter(|w| !self.is_running(*w)).collect();
+        missing.into_iter().for_each(|worker| self.spawn(Role::Work, worker, "", false));
+    }
+
     /// An audit, to its end.
     fn audit(&mut self, last: bool) -> Ended {
         self.audit_with("", last)
@@ -234,9 +280,7 @@ impl Runner {
                 3 if self.is_running(RECOVERER) => self.kill(RECOVERER),
                 _ => self.kill(victim),
             }
-            (0..workers).filter(|w| !self.is_running(*w)).collect::<Vec<_>>().into_iter().for_each(|w| {
-                self.spawn(Role::Work, w, "", false);
-            });
+            self.start_workers(workers);
         }
         if self.random.below(2) == 0 {
             self.ledger.at(word::STOP).store(1, SeqCst);

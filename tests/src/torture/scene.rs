@@ -19,14 +19,21 @@ pub enum Role {
     Prepare,
     /// [`Suite::work`].
     Work,
+    /// [`Suite::watch`].
+    Watch,
     /// [`Suite::recover`].
     Recover,
     /// [`Suite::audit`].
     Audit,
 }
 
-const ROLES: [(Role, &str); 4] =
-    [(Role::Prepare, "prepare"), (Role::Work, "work"), (Role::Recover, "recover"), (Role::Audit, "audit")];
+const ROLES: [(Role, &str); 5] = [
+    (Role::Prepare, "prepare"),
+    (Role::Work, "work"),
+    (Role::Watch, "watch"),
+    (Role::Recover, "recover"),
+    (Role::Audit, "audit"),
+];
 
 /// What a worker knows.
 #[derive(Debug, Clone)]
@@ -249,6 +256,7 @@ pub(super) fn become_worker() -> Option<ExitCode> {
     let work = || match role {
         Role::Prepare => suite.prepare(&scene),
         Role::Work => suite.work(&scene),
+        Role::Watch => suite.watch(&scene),
         Role::Recover => suite.recover(&scene),
         Role::Audit => suite.audit(&scene),
     };
