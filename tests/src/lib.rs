@@ -24,6 +24,7 @@ pub use resources::{Resources, waits_of_this_thread};
 pub use scratch::{TempDir, TempName, leftovers};
 pub use system::{
     Forked, cut_lifelines, fork, is_root, limit_file_size, make_fifo, mount_tmpfs, set_owner, signal,
+    thread_time,
 };
 pub use watchdog::Watchdog;
 pub use worker::{Worker, argument, arguments, enter, hear, report};

@@ -1,4 +1,4 @@
-//! `fork`, `kill`, `signal`, `prctl`, `alarm`, `setrlimit`, `unshare`, `mount`, `mkfifo`, `chown`.
+//! `fork`, `kill`, `signal`, `clock_gettime`, `prctl`, `alarm`, `setrlimit`, `unshare`, `mount`, `mkfifo`, `chown`.
 //!
 //! This file needs `unsafe`: it calls the C library.
 
@@ -28,6 +28,14 @@ pub fn is_root() -> bool {
 pub fn signal(pid: u32, signal: libc::c_int) {
     // SAFETY: no preconditions.
     unsafe { libc::kill(pid as libc::pid_t, signal) };
+}
+
+/// How long this thread has run on a processor.
+pub fn thread_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a structure to be written.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Has `handler`, which may do only what a signal handler may, called for a signal.

@@ -18,6 +18,9 @@ const VISITORS: usize = 64;
 const BLOCKS: usize = 12;
 const OBJECTS: usize = 3;
 
+/// Bytes that one process may have at hand.
+const AT_HAND: u64 = 100 << 10;
+
 type Notes = Root<[AtomicU64]>;
 
 fn in_role() -> (Segment, Notes) {
@@ -26,9 +29,11 @@ fn in_role() -> (Segment, Notes) {
     (segment, notes)
 }
 
+/// Few, since each process has a page of its own for each: the number of pages says whether those come back.
+const SIZES: [usize; 7] = [40, 40, 100, 500, 3000, 8000, 70_000];
+
 fn layout(random: &mut Random) -> Layout {
-    let size = if random.below(30) == 0 { 70_000 } else { 15 + random.size(8000) as usize };
-    Layout::from_size_align(size, 8).unwrap()
+    Layout::from_size_align(*random.pick(&SIZES), 8).unwrap()
 }
 
 fn visitor() {
@@ -103,6 +108,7 @@ fn stayer() {
             memory.raw_blocks,
             memory.bad_frees,
         ));
+        report(memory.cached_bytes);
         report(memory.committed_pages);
     }
 }
@@ -110,7 +116,10 @@ fn stayer() {
 /// What the one that stays has seen, and how many pages are committed.
 fn look(stayer: &mut Worker) -> (String, u64) {
     stayer.tell("look");
-    (stayer.hear(), stayer.hear().parse().unwrap())
+    let seen = stayer.hear();
+    let cached: u64 = stayer.hear().parse().unwrap();
+    assert!(cached <= AT_HAND, "{cached} bytes are at hand, for the dead");
+    (seen, stayer.hear().parse().unwrap())
 }
 
 fn wave(name: &TempName, random: &mut Random) {
