@@ -38,6 +38,11 @@ fn producers_and_consumers() {
 }
 
 #[test]
+fn producers_and_consumers_of_large_blocks() {
+    by_threads("producers and consumers of large blocks", threads::producers_of_large);
+}
+
+#[test]
 fn batches() {
     by_threads("batches", threads::batches);
 }

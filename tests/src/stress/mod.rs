@@ -6,6 +6,7 @@
 //! | [`threads::thrash`] | "cache-thrash", Berger et al., Hoard, 2000 | each thread allocates, writes and frees one small block, over and over |
 //! | [`threads::scratch`] | "cache-scratch", the same | likewise, but the first block of each is a neighbour of the others' |
 //! | [`threads::producers`] | "xmalloc-test", Lever and Boreham, 2000 | some threads allocate, others free |
+//! | [`threads::producers_of_large`] | the same | with blocks of which a page holds few |
 //! | [`threads::batches`] | "sh6bench", MicroQuill | batches of mixed sizes, freed first to last, last to first, or in no order |
 //! | [`processes`] | the first and the fourth | the same, where threads are processes |
 //!
@@ -46,6 +47,14 @@ fn some_block(segment: &Segment, random: &mut Random, owner: u64) -> Block {
     };
     let align = if random.below(20) == 0 { 1 << random.below(13) } else { 8 };
     let layout = Layout::from_size_align(size, align).expect("a layout");
+    Block::new(segment, random, owner, layout)
+}
+
+/// As [`some_block`], but of sizes of which a page holds 2 to 8: so pages become empty, and are for another size, all the
+/// time.
+fn large_block(segment: &Segment, random: &mut Random, owner: u64) -> Block {
+    let size = PAGE as u64 / 8 + random.below(PAGE as u64 / 8 * 3);
+    let layout = Layout::from_size_align(size as usize, 8).expect("a layout");
     Block::new(segment, random, owner, layout)
 }
 

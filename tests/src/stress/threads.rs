@@ -2,7 +2,7 @@
 //!
 //! This file needs `unsafe`: it takes blocks that another thread has left.
 
-use super::{Block, Exchange, scale, some_block, uses_a_cache};
+use super::{Block, Exchange, large_block, scale, some_block, uses_a_cache};
 use crate::Random;
 use shmem_core::Segment;
 use std::alloc::Layout;
@@ -118,6 +118,15 @@ pub fn scratch(segment: &Segment, seed: u64) {
 
 /// Some threads allocate and leave each block to others, who free it.
 pub fn producers(segment: &Segment, seed: u64) {
+    producers_of(segment, seed, some_block);
+}
+
+/// As [`producers`], with blocks of which a page holds few.
+pub fn producers_of_large(segment: &Segment, seed: u64) {
+    producers_of(segment, seed, large_block);
+}
+
+fn producers_of(segment: &Segment, seed: u64, block: fn(&Segment, &mut Random, u64) -> Block) {
     const PLACES: usize = 64;
     let places: [AtomicU64; PLACES] = std::array::from_fn(|_| AtomicU64::new(0));
     let exchange = Exchange::new(&places);
@@ -125,7 +134,7 @@ pub fn producers(segment: &Segment, seed: u64) {
     in_threads(THREADS, seed, |owner, random| {
         if owner % 2 == 0 {
             for _ in 0..15_000 * scale() {
-                let block = some_block(segment, random, owner);
+                let block = block(segment, random, owner);
                 exchange.put(random.word() % PLACES as u64, block.leave());
             }
             // SYNC exchange: Release, pairs with the load below: what was put in is found after this.
