@@ -39,17 +39,16 @@ const FEW: u64 = 8;
 
 /// Opens one, uses it, and closes it: by turns without a name, with one that is removed, and twice at once.
 fn one(i: u64, name: &TempName) {
-    let segment = match i % 3 {
-        0 => Segment::anonymous().size(64 << 10).create().unwrap(),
-        _ => name.segment().size(64 << 10).create().unwrap(),
-    };
+    let (is_named, is_open_twice) = (matches!(i % 3, 1 | 2), i % 3 == 2);
+    let builder = if is_named { name.segment() } else { Segment::anonymous() };
+    let segment = builder.size(64 << 10).create().unwrap();
     let number = segment.construct::<ShmMutex<u64>>("number", ShmMutex::new(i)).unwrap();
-    if i % 3 == 2 {
+    if is_open_twice {
         let other = name.segment().open().unwrap();
         *other.find::<ShmMutex<u64>>("number").unwrap().unwrap().lock().unwrap() += 1;
     }
-    assert_eq!(*number.lock().unwrap(), i + u64::from(i % 3 == 2));
-    if i % 3 != 0 {
+    assert_eq!(*number.lock().unwrap(), i + u64::from(is_open_twice));
+    if is_named {
         assert!(Segment::remove(name).unwrap());
     }
 }

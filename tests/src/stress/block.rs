@@ -43,7 +43,7 @@ impl Block {
         let raw = random.below(2) == 0;
         let fresh = match raw {
             true => segment.allocate(layout),
-            false => segment.access().allocate(layout).map_err(Into::into),
+            false => segment.access().allocate(layout),
         };
         let fresh = fresh.unwrap_or_else(|e| panic!("{layout:?}: {e}\n{}", segment.memory()));
         // SAFETY: fresh and ours, as the segment gave it.
