@@ -2,7 +2,7 @@
 //! much, `SHMEM_STRESS=N` so many times.
 
 use shmem_core::Segment;
-use shmem_tests::stress::{self, processes, settled, threads};
+use shmem_tests::stress::{processes, settled, threads};
 use shmem_tests::*;
 
 roles! { line, producer, consumer }
@@ -70,7 +70,7 @@ fn larson_by_processes() {
         for line in 0..processes::LINES {
             let name = &name;
             scope.spawn(move || {
-                for generation in 0..4 + 4 * stress::scale() {
+                for generation in 0..4 + 4 * shmem_tests::stress::scale() {
                     let seed = seed ^ generation << 32 ^ (line as u64) << 48;
                     Worker::spawn("line", &[name, &line, &seed]).finish();
                 }
