@@ -303,6 +303,12 @@ fn leave_nothing(scene: &Scene, desk: Desk) {
         }
         word.store(0, SeqCst);
     }
+    desk.doing("verify", 0);
+    match segment.verify() {
+        Ok(report) if report.is_sound() => {}
+        Ok(report) => scene.corrupt(report.to_string()),
+        Err(e) => scene.corrupt(format!("verify: {e}")),
+    }
     desk.doing("recover leaks", 0);
     match segment.recover_leaks() {
         Ok(report) if report.live_bytes == segment.used() => {}
