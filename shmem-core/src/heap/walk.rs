@@ -76,10 +76,16 @@ impl Heap {
         self.raw.check(false)
     }
 
-    /// As [`check`](Self::check), and what a death may leave, too.
-    #[cfg(test)]
+    /// As [`check`](Self::check), and what a death may leave, too, if nobody else is at work.
     pub(crate) fn check_strictly(&self) -> Vec<Corrupt> {
         self.raw.check(true)
+    }
+
+    /// What is wrong with the caches, if nobody is at work.
+    pub(crate) fn check_caches(&self) -> Vec<Corrupt> {
+        let mut findings = Vec::new();
+        self.raw.check_caches(|at, what| findings.push(Corrupt { at, what }));
+        findings
     }
 }
 

@@ -92,7 +92,10 @@ impl Segment {
         let alone = self.alone()?;
         let inner = &*self.inner;
         let mut report = VerifyReport { processes_recovered: alone.recovered, ..Default::default() };
-        report.findings = self.check().into_iter().map(of_nobody).collect();
+        let found = self.check_alone();
+        let left = inner.heap.check_strictly().into_iter().filter(|corrupt| !found.contains(corrupt));
+        report.left_by_the_dead = left.count() as u64;
+        report.findings = found.into_iter().map(of_nobody).collect();
         let mut reached = inner.heap.none_reached();
         inner.directory.locked(|| {
             let types = Types::new(&inner.directory.stored_types());
@@ -171,7 +174,7 @@ impl Segment {
         let inner = &*self.inner;
         let damaged = |findings: Vec<Finding>| Error::from(AuditError::Damaged { findings });
         // What it finds wrong may be such that nothing below could be believed.
-        let found = self.check();
+        let found = self.check_alone();
         if !found.is_empty() {
             return Err(damaged(found.into_iter().map(of_nobody).collect()));
         }
@@ -256,6 +259,13 @@ impl Segment {
             }
             n => Err(AuditError::Handles { handles: n - 1 }.into()),
         }
+    }
+
+    /// What is wrong with heap and directory, when nobody is at work.
+    fn check_alone(&self) -> Vec<Corrupt> {
+        let mut found = self.check();
+        found.extend(self.inner.heap.check_caches());
+        found
     }
 
     fn alone(&self) -> Result<Exclusive<'_>> {

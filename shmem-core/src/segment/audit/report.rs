@@ -20,6 +20,9 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// What is wrong, at most 64 findings of each object.
     pub findings: Vec<Finding>,
+    /// Pages of the heap that are as only a death leaves them. They do no harm; [`recover_leaks`](crate::Segment::recover_leaks)
+    /// puts them in order.
+    pub left_by_the_dead: u64,
     /// Objects that could not be walked, or not all of them, because their types are not known here: each with its type.
     pub unknown: Vec<String>,
     /// Objects that this process is constructing, converting or freeing, and that were left alone.
@@ -45,6 +48,10 @@ impl fmt::Display for VerifyReport {
         };
         let (objects, blocks) = (plural(self.objects, "object"), plural(self.blocks, "block"));
         write!(f, "{verdict}: {objects} walked, {blocks} of {} bytes", self.bytes)?;
+        if self.left_by_the_dead > 0 {
+            let pages = plural(self.left_by_the_dead, "page");
+            write!(f, "\n  {pages} as the dead have left them: to be put in order by `recover_leaks`")?;
+        }
         for object in &self.unknown {
             write!(f, "\n  {object}: not walked, its type is not known here")?;
         }

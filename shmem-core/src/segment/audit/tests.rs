@@ -332,7 +332,11 @@ fn littered() -> Segment {
 fn whoever_recovers_leaks_may_die_in_it_and_another_begins_again() {
     let (clean, in_all) = {
         let mut s = littered();
+        let report = s.verify().unwrap();
+        assert!(report.is_sound() && report.left_by_the_dead > 3, "{report}");
+        assert!(report.to_string().contains("as the dead have left them"), "{report}");
         let report = s.recover_leaks().unwrap();
+        assert_eq!(s.verify().unwrap().left_by_the_dead, 0);
         assert!(report.spans >= 2 && report.stray_bytes > 0 && report.classes.len() > 5, "{report}");
         let text = report.to_string();
         assert!(
@@ -744,6 +748,13 @@ fn blocks_in_magazines_are_no_leaks_and_stay_where_they_are() {
     let all: std::collections::HashSet<_> = take(&s, 5000).into_iter().collect();
     assert_eq!(all.len(), 5000, "none is handed out twice");
     assert_eq!(s.recover_leaks().unwrap().swept_blocks(), 5000);
+
+    // Nor is a damaged magazine swept around.
+    let twice = at_hand[0];
+    s.inner.heap.damage_magazines(|i| if i == 1 { 2 } else { twice });
+    assert!(!s.verify().unwrap().is_sound());
+    assert!(matches!(audit(s.recover_leaks().unwrap_err()), AuditError::Damaged { .. }));
+    s.inner.heap.damage_magazines(|_| 0);
 
     // An object that owns a block which is in a magazine is damage, and nothing is swept.
     let list = s.construct::<ShmVec<u64>>("list", vec![7; 8]).unwrap();
