@@ -16,6 +16,7 @@
 use super::Heap;
 use super::classes::Class;
 use super::page::{MAX_PAYLOAD, PageState};
+use super::poison;
 use super::raw::Raw;
 use super::report::BadFree;
 use crate::access::{Allocate, MAX_ALIGN};
@@ -170,13 +171,11 @@ impl Heap {
             return Err(refused(0));
         }
         if place.class.is_some() {
-            let possible = place.size_bytes;
-            let enough = least.max(preferred) as u64 <= possible;
-            return if enough {
-                Ok(NonNull::slice_from_raw_parts(block, possible as usize))
-            } else {
-                Err(refused(possible))
-            };
+            // SAFETY: by the caller.
+            let usable = unsafe { self.grow_in_place(block, with_mark(layout), least) };
+            return usable
+                .map(|usable| NonNull::slice_from_raw_parts(block, usable))
+                .ok_or(refused(place.size_bytes));
         }
         let expanded =
             self.expand_backward(offset, least, preferred).map_err(|possible| refused(possible as u64))?;
@@ -204,7 +203,7 @@ impl Heap {
         // SAFETY: by the caller.
         let shorter =
             unsafe { self.shrink_in_place(block, with_mark(layout), new_size.max(least), &mut |_| ()) };
-        Some(shorter.unwrap_or(place.size_bytes as usize))
+        Some(shorter.unwrap_or(poison::handed_out(layout.size(), place.size_bytes as usize)))
     }
 
     /// The block at `offset`, if one of this layout begins there.

@@ -612,6 +612,7 @@ fn list_word(list: &Root<ShmVec<u64>>) -> u64 {
 }
 
 #[test]
+#[cfg_attr(shmem_poison, ignore = "it damages the ends of blocks, too, for which nobody has asked")]
 fn no_damage_makes_a_walk_panic_or_go_on_for_ever() {
     let s = segment();
     let root = build(&s, "everything");
