@@ -7,10 +7,10 @@ use super::magazine::Magazine;
 use super::raw::Raw;
 use crate::mapping::superblock::{CACHE_BYTES, cache_count};
 use crate::participant::KeptSlot;
+use crate::primitive::{AtomicU64, Ordering};
 use std::collections::HashSet;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What begins a cache.
 #[repr(C)]

@@ -61,6 +61,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod word;
 mod zero;
 
 pub use report::{BadFree, BadFreeHook, set_bad_free_hook};
