@@ -18,6 +18,8 @@ pub(crate) enum Step {
     Less(Ordering),
     /// To exchange the value whatever it is.
     Blind(Ordering),
+    /// Itself, but after the next change that the thread makes.
+    Late(Ordering),
     /// Nothing.
     Skip,
     /// Nothing: the thread is dead, and only being unwound.
@@ -27,7 +29,8 @@ pub(crate) enum Step {
 /// A deliberate mistake: in the library's text, or in what the kernel is trusted to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// See [`relaxed`](Self::relaxed), [`skipped`](Self::skipped), [`less`](Self::less) and [`blind`](Self::blind).
+    /// See [`relaxed`](Self::relaxed), [`skipped`](Self::skipped), [`less`](Self::less), [`blind`](Self::blind) and
+    /// [`late`](Self::late).
     #[doc(hidden)]
     Line {
         /// Below the library's `src`.
@@ -41,6 +44,10 @@ pub enum Fault {
     RecoverersShare,
     /// The kernel wakes nobody when it marks a cell.
     MarksQuietly,
+    /// Nobody empties the cache of a slot that is about to be free.
+    PartsFull,
+    /// The slot is free before its cache is emptied.
+    PartsEarly,
 }
 
 /// What is wrong on a line.
@@ -51,6 +58,7 @@ pub enum Mistake {
     Skipped,
     Less,
     Blind,
+    Late,
 }
 
 impl Fault {
@@ -85,6 +93,11 @@ impl Fault {
     /// Lets those that compare and swap not compare.
     pub fn blind(file: &'static str, text: &str) -> Self {
         Fault::at(file, text, Mistake::Blind)
+    }
+
+    /// Lets those that store, or compare and swap, change places with the next change that the thread makes.
+    pub fn late(file: &'static str, text: &str) -> Self {
+        Fault::at(file, text, Mistake::Late)
     }
 
     /// Whether the model is run with this fault.
@@ -139,6 +152,7 @@ pub(crate) fn step(stores: bool, order: Ordering) -> Step {
             Mistake::Skipped => Step::Skip,
             Mistake::Less => Step::Less(order),
             Mistake::Blind => Step::Blind(order),
+            Mistake::Late => Step::Late(order),
         },
         _ => Step::Go(order),
     }

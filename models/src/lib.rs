@@ -1,5 +1,5 @@
 //! Model checks of shmem's protocols: what two or three threads of several processes do to a lock word, a slot, a dead
-//! process's record, a pin, in every order in which they may do it, and with every value that the memory model lets
+//! process's record, a pin, a block, in every order in which they may do it, and with every value that the memory model lets
 //! them read.
 //!
 //! The checker is [loom](https://docs.rs/loom). What it checks is the library's own source text: its files are
@@ -12,6 +12,7 @@
 #![allow(unreachable_pub, reason = "likewise")]
 
 mod chance;
+mod heap;
 mod kernel;
 mod neighbours;
 mod participant;
@@ -25,6 +26,7 @@ use neighbours::format_test;
 use neighbours::{access, crash, error, layout, mapping};
 
 pub use chance::Fault;
+pub use heap::blocks::{Block, Blocks, Pool, User};
 pub use participant::table::{
     EVERY, LOCKS, Process, RECORDS, SLOTS, Taken, Thread, World, check, check_each_death,
 };

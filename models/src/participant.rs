@@ -20,8 +20,38 @@ mod switches;
 pub(crate) mod table;
 
 /// The slots that a thread remembers, which the models hand around instead.
-mod thread {
+pub(crate) mod thread {
     use super::Participants;
+    use std::cell::Cell;
+    use std::sync::Arc;
+
+    /// As the library's.
+    #[derive(Debug, Clone, Copy)]
+    pub(crate) struct KeptSlot {
+        pub(crate) index: u32,
+        pub(crate) generation: u32,
+    }
+
+    loom::thread_local! {
+        static KNOWN: Cell<Option<KeptSlot>> = Cell::new(None);
+    }
+
+    /// The slot that this thread works with, from now on.
+    pub(crate) fn become_slot(slot: Option<KeptSlot>) {
+        KNOWN.with(|known| known.set(slot));
+    }
+
+    pub(crate) fn has_slot() -> bool {
+        KNOWN.with(Cell::get).is_some()
+    }
+
+    pub(crate) fn known_slot(_: &Arc<Participants>) -> Option<KeptSlot> {
+        KNOWN.with(Cell::get)
+    }
+
+    pub(crate) fn kept_slot(_: *const u8, participants: &Arc<Participants>) -> Option<KeptSlot> {
+        known_slot(participants)
+    }
 
     /// Of a process that could not keep its record.
     pub(super) fn part_from(_: &Participants) {
@@ -33,6 +63,7 @@ pub(crate) use cell::{Gone, Waited, Watch};
 pub(crate) use process::Participants;
 pub(crate) use recovery::{LockKind, Recovered};
 pub(crate) use slot::{Intent, Owner, SlotHandle};
+pub(crate) use thread::{KeptSlot, kept_slot, known_slot};
 
 pub(crate) const MAX_PROCESSES: usize = 256;
 

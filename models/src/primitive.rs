@@ -3,6 +3,8 @@
 //! Each operation asks [`chance`](crate::chance) first: whether the thread dies here, and whether the model is run with a
 //! weakened line.
 //!
+//! This file needs `unsafe`: a faulty store that comes late goes to where it was to go.
+//!
 //! loom treats SeqCst operations as AcqRel ones, but knows SeqCst fences. So there is such a fence ahead of each SeqCst load
 //! of a thread that has made a SeqCst change before. That is what Dekker's algorithm needs of them. Otherwise it promises
 //! less than the language does, but for the fence's ordering other operations, too.
@@ -11,7 +13,7 @@ use crate::chance::{self, Step};
 pub(crate) use loom::sync::atomic::Ordering;
 pub(crate) use loom::sync::atomic::fence;
 pub(crate) use loom::sync::{Mutex, MutexGuard};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 pub(crate) use std::sync::atomic::compiler_fence;
 
@@ -85,6 +87,53 @@ fn fence_ahead(order: Ordering) {
     }
 }
 
+/// A faulty change that is yet to be made, and where.
+struct Late {
+    at: usize,
+    change: Box<dyn FnOnce()>,
+}
+
+loom::thread_local! {
+    static LATE: RefCell<Option<Late>> = RefCell::new(None);
+}
+
+/// Makes the change that came late, if there is one and it is of what stands at `at`, or anywhere.
+fn make_up_for(at: Option<usize>) {
+    let is_due = |late: &mut Late| at.is_none_or(|at| late.at == at);
+    if let Some(late) = LATE.with(|late| late.borrow_mut().take_if(is_due)) {
+        // The thread may die between the two.
+        chance::may_die();
+        (late.change)();
+    }
+}
+
+fn postpone(at: usize, change: impl FnOnce() + 'static) {
+    make_up_for(None);
+    LATE.with(|late| *late.borrow_mut() = Some(Late { at, change: Box::new(change) }));
+}
+
+/// Is told where anything was stored.
+type Watcher = Box<dyn Fn(usize)>;
+
+std::thread_local! {
+    /// All threads of a model run in one thread of the operating system's.
+    static WATCHER: RefCell<Option<Watcher>> = const { RefCell::new(None) };
+}
+
+/// From now on `watcher` is told of each store, by its address, until the run is over.
+pub(crate) fn watch(watcher: impl Fn(usize) + 'static) {
+    WATCHER.with_borrow_mut(|now| *now = Some(Box::new(watcher)));
+}
+
+/// No store is watched any more.
+pub(crate) fn unwatch() {
+    WATCHER.with_borrow_mut(|now| *now = None);
+}
+
+fn stored(at: usize) {
+    WATCHER.with_borrow(|watcher| watcher.iter().for_each(|watcher| watcher(at)));
+}
+
 /// For faults.
 trait OneLess {
     fn one_less(self) -> Self;
@@ -121,7 +170,8 @@ macro_rules! atomics {
             #[track_caller]
             pub(crate) fn load(&self, order: Ordering) -> $value {
                 match chance::step(false, order) {
-                    Step::Go(order) | Step::Less(order) | Step::Blind(order) => {
+                    Step::Go(order) | Step::Less(order) | Step::Blind(order) | Step::Late(order) => {
+                        make_up_for(Some(std::ptr::from_ref(self).addr()));
                         fence_ahead(order);
                         self.0.load(without_seq_cst(order, Ordering::Acquire))
                     }
@@ -135,19 +185,33 @@ macro_rules! atomics {
                 let (value, done) = match chance::step(true, order) {
                     Step::Go(done) | Step::Blind(done) => (value, done),
                     Step::Less(done) => (value.one_less(), done),
+                    Step::Late(done) => return self.store_late(value, without_seq_cst(done, Ordering::Release)),
                     Step::Skip | Step::Dead => return,
                 };
                 self.0.store(value, without_seq_cst(done, Ordering::Release));
+                stored(std::ptr::from_ref(self).addr());
                 changed(order, done);
+                make_up_for(None);
+            }
+
+            fn store_late(&self, value: $value, order: Ordering) {
+                let at = std::ptr::from_ref(self);
+                postpone(at.addr(), move || {
+                    // SAFETY: the thread goes on, in a run whose memory is there until its end.
+                    unsafe { &*at }.0.store(value, order);
+                    stored(at.addr());
+                });
             }
 
             /// An operation that may be left out: the value is then as it was.
             #[track_caller]
             fn change(&self, order: Ordering, change: impl FnOnce(Ordering) -> $value) -> $value {
                 match chance::step(true, order) {
-                    Step::Go(done) | Step::Less(done) | Step::Blind(done) => {
+                    Step::Go(done) | Step::Less(done) | Step::Blind(done) | Step::Late(done) => {
                         let before = change(without_seq_cst(done, Ordering::AcqRel));
+                        stored(std::ptr::from_ref(self).addr());
                         changed(order, done);
+                        make_up_for(None);
                         before
                     }
                     Step::Skip => self.0.load(Ordering::Relaxed),
@@ -173,11 +237,20 @@ macro_rules! atomics {
                         self.0.swap(new, without_seq_cst(done, Ordering::AcqRel));
                         Ok(current)
                     }
+                    Step::Late(done) => {
+                        let now = self.0.load(Ordering::Acquire);
+                        if now != current {
+                            return Err(now);
+                        }
+                        self.store_late(new, without_seq_cst(done, Ordering::Release));
+                        Ok(current)
+                    }
                     Step::Go(done) | Step::Less(done) => {
                         let order = without_seq_cst(done, Ordering::AcqRel);
                         let failure = without_seq_cst(failure, Ordering::Acquire);
                         let result = self.0.compare_exchange(current, new, order, failure);
                         changed(success, done);
+                        make_up_for(None);
                         result
                     }
                     // As if it had been done.

@@ -57,7 +57,7 @@ pub(crate) mod futex {
     #[track_caller]
     pub(crate) fn wake(word: &AtomicU32, n: u32) -> usize {
         match chance::step(true, Ordering::Relaxed) {
-            Step::Go(_) | Step::Less(_) | Step::Blind(_) => Kernel::current().wake(word, n),
+            Step::Go(_) | Step::Less(_) | Step::Blind(_) | Step::Late(_) => Kernel::current().wake(word, n),
             Step::Skip | Step::Dead => 0,
         }
     }

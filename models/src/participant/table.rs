@@ -6,11 +6,12 @@ use super::cell::{Cell, LinkedCell};
 use super::process::{ATTACHED, GATE, Participants, Record, SegmentFile};
 use super::recovery::Recovered;
 use super::slot::{NOTES, Owner, Slot, SlotHandle};
+use super::thread::KeptSlot;
 use crate::chance::{self, Fault, with_fault};
 use crate::kernel::{self, Kernel};
 use crate::mapping::superblock::FixedHeader;
 use crate::mapping::{HeldByte, LockedByte};
-use crate::primitive::Ordering;
+use crate::primitive::{Ordering, unwatch};
 use crate::sync::{Acquired, LOCK_KINDS, Patience, RawLock};
 use crate::sys::process::become_thread;
 use loom::cell::UnsafeCell;
@@ -108,6 +109,7 @@ pub fn check(fault: Option<Fault>, preemptions: usize, model: impl Fn(&World) + 
             let world = World::start();
             model(&world);
             chance::stop();
+            unwatch();
         });
     });
     println!("{} orders", runs.load(std::sync::atomic::Ordering::Relaxed));
@@ -172,6 +174,7 @@ impl World {
             slots_at: offset_of!(Memory, slots) as u64,
             cells_at: offset_of!(Memory, cells) as u64,
             end: size_of::<Memory>() as u64,
+            ..FixedHeader::default()
         };
         let file = Box::new(File { memory: self.memory.clone(), process: number });
         let base = NonNull::from(&*self.memory).cast();
@@ -236,6 +239,20 @@ impl Process {
     /// Its part in the mapping.
     pub(crate) fn participants(&self) -> Arc<Participants> {
         self.participants.clone()
+    }
+
+    /// What is done with a slot that is about to be free, by its index.
+    pub(crate) fn set_parting(&self, parting: impl Fn(u32) + Send + Sync + 'static) {
+        let memory = self.memory.clone();
+        self.participants.set_parting(Box::new(move |index| {
+            if Fault::PartsFull.is_on() {
+                return;
+            }
+            if Fault::PartsEarly.is_on() {
+                memory.slots[index as usize].give_back();
+            }
+            parting(index);
+        }));
     }
 
     /// Takes a record; which.
@@ -436,6 +453,11 @@ impl Thread {
         unsafe { (LOCK_KINDS[0].is_held)(std::ptr::from_ref(self.lock_word(lock)).cast(), self.owner()) }
     }
 
+    /// Its slot, as the heap knows it.
+    pub(crate) fn kept_slot(&self) -> KeptSlot {
+        KeptSlot { index: self.index as u32, generation: self.slot.slot().generation() }
+    }
+
     /// Whether the thread has its slot.
     pub fn has_slot(&self) -> bool {
         let slot = self.slot.slot();
@@ -452,7 +474,13 @@ impl Thread {
     }
 
     /// Gives slot and cell back, whatever it holds.
-    pub fn exit(mut self) {
+    pub fn exit(self) {
+        self.process.participants.prepare_to_part(self.index as u32);
+        self.exit_unprepared();
+    }
+
+    /// As [`exit`](Self::exit), of which upper layers are not told.
+    pub fn exit_unprepared(mut self) {
         self.slot.slot().give_back();
         drop(self.cell.take());
     }

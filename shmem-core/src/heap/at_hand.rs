@@ -14,9 +14,9 @@ use super::magazine::{Magazine, Pushed};
 use super::page::PageState;
 use super::poison;
 use crate::mapping::registry;
+use crate::primitive::Ordering;
 use std::alloc::Layout;
 use std::ptr::NonNull;
-use std::sync::atomic::Ordering;
 
 /// What the fast path needs to know of the class that serves a size.
 #[derive(Clone, Copy)]

@@ -7,10 +7,10 @@ use super::magazine::Magazine;
 use super::raw::Raw;
 use crate::mapping::superblock::{CACHE_BYTES, cache_count};
 use crate::participant::KeptSlot;
+use crate::primitive::{AtomicU64, Ordering};
 use std::collections::HashSet;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What begins a cache.
 #[repr(C)]
@@ -150,34 +150,4 @@ impl Raw {
 #[cfg(test)]
 pub(crate) fn cache_layout() -> crate::format_test::StoredLayout {
     crate::format_test::stored_layout!(CacheHeader { life, _zero })
-}
-
-#[cfg(test)]
-mod test_support {
-    use super::*;
-    use crate::error::Corrupt;
-    use crate::heap::Heap;
-
-    impl Heap {
-        /// The offsets in all caches.
-        pub(crate) fn cached(&self) -> Vec<u64> {
-            self.raw.cached().map(|(offset, _)| offset).collect()
-        }
-
-        /// What is wrong, if nobody else is at work.
-        pub(crate) fn check_alone(&self) -> Vec<Corrupt> {
-            self.raw.check(true)
-        }
-
-        /// Overwrites the words of every magazine in all caches: the first is 0, the second the count, then come offsets.
-        pub(crate) fn damage_magazines(&self, mut word: impl FnMut(usize) -> u64) {
-            for cache in (0..self.raw.header.slots).filter_map(|slot| self.raw.cache(slot)) {
-                for (_, class) in self.raw.classes.cached() {
-                    for (i, at) in cache.magazine(class).words().iter().enumerate() {
-                        at.store(word(i), Ordering::SeqCst);
-                    }
-                }
-            }
-        }
-    }
 }

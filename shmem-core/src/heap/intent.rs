@@ -12,7 +12,8 @@
 //! | `Resize` | one inside the live span is `Claiming` | it becomes `Body`: growing is completed, or shrinking undone |
 //! | `Resize` | one behind the live span is `Claiming` | it and its bodies become `Free`: growing is undone, or shrinking completed |
 //! | `Join` | the first is `Claiming`, the span behind it has its head | what was changed of the span's bodies is undone, and the others become `Free` |
-//! | `Join` | the first is `Claiming`, the span has none | it becomes the `Head` of all |
+//! | `Join` | the first is `Claiming`, all others are its bodies | it becomes the `Head` of all |
+//! | `Join` | the first is `Claiming`, otherwise | it and its bodies become `Free` |
 //! | any | none | the operation had not begun, or was through |
 //!
 //! Where slots are scarce, a thread that never locked anything works without one, and without an intent: its death costs
@@ -37,6 +38,8 @@ pub(super) enum Doing {
     Resize = 2,
     /// Puts pages before a span; the pages are all it will have.
     Join = 3,
+    /// The same, and the span is raw.
+    JoinRaw = 4,
 }
 
 /// An intent: bits 0–3 what, bits 4–31 the first page, bits 32–59 how many pages.
@@ -58,6 +61,7 @@ impl Intent {
             1 => Doing::Run,
             2 => Doing::Resize,
             3 => Doing::Join,
+            4 => Doing::JoinRaw,
             _ => return None,
         };
         Some(Intent { doing, first: (word >> 4) & MAX_PAYLOAD, len: (word >> 32) & MAX_PAYLOAD })
@@ -155,7 +159,7 @@ impl Raw {
     /// Only one thread at a time settles a slot, and nobody else has it until its intent is erased.
     pub(super) fn settle(&self, slot: u32) {
         let Some(Intent { doing, first, len }) = self.intent_of(slot) else { return };
-        if first + len > self.committed() {
+        if len == 0 || first + len > self.committed() {
             return;
         }
         let ours = Claimant::Slot(slot).payload();
@@ -179,15 +183,25 @@ impl Raw {
                     self.drop_claim(first + at, word, first, at + 1..len);
                 }
             }
-            Doing::Join => {
+            Doing::Join | Doing::JoinRaw => {
+                let raw = doing == Doing::JoinRaw;
                 let word = self.word(first);
                 if !word.is(PageState::Claiming, ours) {
                     return;
                 }
                 // Until the old head is a body it ends where the new span is to end, and no other page does.
                 match (1..len).find(|at| self.word(first + at).is(PageState::Head, len - at)) {
-                    Some(before) => self.part(first, word, before, len),
-                    None => drop(self.join(first, word, len)),
+                    Some(before) => self.part(first, word, before, len, raw),
+                    None if (1..len).all(|at| self.word(first + at).is(PageState::Body, at)) => {
+                        self.join(first, word, len, raw);
+                    }
+                    // Somebody has freed the span, or changed its length, and did not have this settled before.
+                    None => {
+                        if raw {
+                            self.unmark_span(first);
+                        }
+                        self.drop_claim(first, word, first, 1..len);
+                    }
                 }
             }
         }
@@ -218,6 +232,15 @@ impl Heap {
         Some(self.kept_slot(&self.participants()?)?.index)
     }
 
+    /// Has settled what the dead were doing to the pages around a block which may be one of whole pages.
+    pub(super) fn settle_around(&self, offset: u64) {
+        let Ok((page, _)) = self.raw.page_of(offset) else { return };
+        let is_small = matches!(self.raw.word(page).state(), Some(PageState::Small | PageState::Retiring));
+        if let Some(participants) = self.participants().filter(|_| !is_small) {
+            participants.settle_dead();
+        }
+    }
+
     /// Undoes or completes what the dead thread that had this slot was doing to pages. To be called by one thread at a
     /// time, before the slot is anybody else's.
     pub(crate) fn settle(&self, slot: u32) {
@@ -239,7 +262,7 @@ mod tests {
 
     #[test]
     fn words() {
-        for doing in [Doing::Run, Doing::Resize, Doing::Join] {
+        for doing in [Doing::Run, Doing::Resize, Doing::Join, Doing::JoinRaw] {
             for (first, len) in [(0, 1), (MAX_PAYLOAD, MAX_PAYLOAD), (77, 3)] {
                 let intent = Intent { doing, first, len };
                 assert_eq!(Intent::decode(intent.encode()), Some(intent));

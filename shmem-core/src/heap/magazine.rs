@@ -32,8 +32,8 @@ use crate::crash::crash_point;
 use crate::mapping::registry;
 use crate::mapping::superblock::CACHE_BYTES;
 use crate::participant::{KeptSlot, Participants, kept_slot, known_slot};
+use crate::primitive::{AtomicU64, Ordering, compiler_fence};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
 /// A thread that has allocated less often than this has no cache yet: most that only look at a segment never need one.
 const BEFORE_A_CACHE: i64 = 16;

@@ -85,6 +85,7 @@ impl Heap {
     /// 2. `layout` has the alignment it was asked with and a size from what was asked to what is usable.
     pub(crate) unsafe fn free_raw(&self, block: NonNull<u8>, layout: Layout) {
         let offset = self.offset_of(block);
+        self.settle_around(offset);
         let cleared = self.place_for(offset, layout).and_then(|place| match self.raw.clear_mark(&place) {
             true => Ok(()),
             false if self.find_block(offset).is_some() => Err("the block is not one that was allocated raw"),
@@ -127,6 +128,7 @@ impl Heap {
     ) -> Result<usize, AllocError> {
         let refused =
             |possible_bytes| AllocError::CannotExpand { wanted_bytes: least as u64, possible_bytes };
+        self.settle_around(self.offset_of(block));
         let place = self.place_for(self.offset_of(block), layout).map_err(|_| refused(0))?;
         if !self.raw.is_marked(&place) {
             return Err(refused(0));
@@ -166,6 +168,7 @@ impl Heap {
         let offset = self.offset_of(block);
         let refused =
             |possible_bytes| AllocError::CannotExpand { wanted_bytes: least as u64, possible_bytes };
+        self.settle_around(offset);
         let place = self.place_for(offset, layout).map_err(|_| refused(0))?;
         if !self.raw.is_marked(&place) {
             return Err(refused(0));
@@ -194,6 +197,7 @@ impl Heap {
         layout: Layout,
         new_size: usize,
     ) -> Option<usize> {
+        self.settle_around(self.offset_of(block));
         let place = self.place_for(self.offset_of(block), layout).ok()?;
         if !self.raw.is_marked(&place) {
             return None;
@@ -326,14 +330,14 @@ impl Raw {
         (0..class.words).map(|i| marks(i).count_ones()).sum()
     }
 
-    /// Makes the span that begins with the page raw, or not.
-    pub(super) fn mark_span(&self, page: u64, raw: bool) {
-        let word = self.bits(page, self.first_mark());
-        match raw {
-            true => word.fetch_or(1, Ordering::AcqRel),
-            false if word.load(Ordering::Acquire) & 1 == 0 => 0,
-            false => word.fetch_and(!1, Ordering::AcqRel),
-        };
+    /// Makes the span that begins with the page raw; `false` if somebody else owns the mark.
+    pub(super) fn mark_span(&self, page: u64) -> bool {
+        self.bits(page, self.first_mark()).fetch_or(1, Ordering::AcqRel) & 1 == 0
+    }
+
+    /// The page begins no raw span any more.
+    pub(super) fn unmark_span(&self, page: u64) {
+        self.bits(page, self.first_mark()).fetch_and(!1, Ordering::AcqRel);
     }
 
     /// Whether the span that begins with the page is raw.

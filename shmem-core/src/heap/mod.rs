@@ -67,9 +67,12 @@ mod span;
 mod stats;
 mod sweep;
 #[cfg(test)]
+mod test_support;
+#[cfg(test)]
 mod tests;
 mod trim;
 mod walk;
+mod word;
 mod zero;
 
 pub(crate) use reachable::Reached;

@@ -15,8 +15,8 @@ use super::classes::{Class, Classes};
 use super::page::{Descriptor, HeapHeader, PageState, Word};
 use crate::error::Corrupt;
 use crate::mapping::superblock::{DESCRIPTOR_BYTES, FixedHeader, HEAP_AT, STATE_AT, State, bitmap_bytes};
+use crate::primitive::{AtomicU64, Ordering};
 use std::ptr;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The number of the list of free pages.
 pub(super) const FREE_LIST: usize = super::classes::MAX_CLASSES;
@@ -96,7 +96,7 @@ impl Raw {
     pub(super) fn capacity_pages(&self) -> u64 {
         // SAFETY: inside the first page, which is committed; 8-aligned; atomics may be shared.
         let state: &State = unsafe { &*self.at(STATE_AT).cast() };
-        let bytes = state.capacity.load(crate::primitive::Ordering::Acquire);
+        let bytes = state.capacity.load(Ordering::Acquire);
         (bytes >> self.header.heap_page_shift).min(self.max_pages)
     }
 

@@ -52,6 +52,9 @@ impl Heap {
 
     /// Calls `f` with every raw block: it is the program's, which accounts for it itself.
     pub(crate) fn for_each_raw_block(&self, f: &mut dyn FnMut(BlockInfo)) {
+        if let Some(participants) = self.participants() {
+            participants.settle_dead();
+        }
         self.for_each_live_block(&mut |block| {
             if self.is_raw(block.offset) {
                 f(block);

@@ -113,10 +113,12 @@ impl Heap {
             return Err(bytes(len + there));
         }
         let start = first - more;
-        if more > 0
-            && (self.recommit(start..first).is_err() || !raw.join_run(self.own_slot(), start, first, head))
-        {
-            return Err(bytes(len));
+        if more > 0 {
+            // Without an intent a death could lose the block, which is live.
+            let Some(slot) = self.own_slot() else { return Err(bytes(len)) };
+            if self.recommit(start..first).is_err() || !raw.join_run(slot, start, first, head) {
+                return Err(bytes(len));
+            }
         }
         let usable = bytes(len + more);
         poison::unpoison(raw.header.segment_id, raw.page_at(start), usable as u64);
@@ -126,9 +128,11 @@ impl Heap {
 
 impl Raw {
     /// Makes the free pages from `start` on and the span at `first` behind them one span.
-    fn join_run(&self, slot: Option<u32>, start: u64, first: u64, head: Word) -> bool {
+    fn join_run(&self, slot: u32, start: u64, first: u64, head: Word) -> bool {
         let (before, all) = (first - start, first - start + head.payload());
-        self.intending(slot, Intent { doing: Doing::Join, first: start, len: all }, |by| {
+        let raw = self.is_span_marked(first);
+        let doing = if raw { Doing::JoinRaw } else { Doing::Join };
+        self.intending(Some(slot), Intent { doing, first: start, len: all }, |by| {
             let word = self.word(start);
             if word.state() != Some(PageState::Free) {
                 return false;
@@ -152,28 +156,32 @@ impl Raw {
                 // CRASH joining: bodies of the span, from the last on, lead to the claimed page.
                 crash_point!("join.body");
             }
-            self.mark_span(start, self.is_span_marked(first));
+            // A bit of somebody who is about to clear it would be no mark.
+            let marked = !raw || self.mark_span(start);
             // CRASH join-mark: the page before is marked, and free again when this is undone.
             crash_point!("join.marked");
-            if self.change(first, head, PageState::Body, before).is_none() {
-                self.part(start, claiming, before, all);
+            if !marked || self.change(first, head, PageState::Body, before).is_none() {
+                self.part(start, claiming, before, all, raw && marked);
                 return false;
             }
             // CRASH joined: the span has no head, but for the claimed page.
             crash_point!("join.joined");
-            self.join(start, claiming, all)
+            self.join(start, claiming, all, raw)
         })
     }
 
     /// Completes [`join_run`](Self::join_run), when the span's old head is a body.
-    pub(super) fn join(&self, start: u64, claiming: Word, all: u64) -> bool {
-        (1..all).for_each(|at| self.mark_span(start + at, false));
+    pub(super) fn join(&self, start: u64, claiming: Word, all: u64, raw: bool) -> bool {
+        if raw {
+            (1..all).for_each(|at| self.unmark_span(start + at));
+        }
         crash_point!("join.unmarked");
         self.change(start, claiming, PageState::Head, all).is_some()
     }
 
     /// Undoes [`join_run`](Self::join_run), before the span's old head has changed: it is the page `start + before`.
-    pub(super) fn part(&self, start: u64, claiming: Word, before: u64, all: u64) {
+    /// `raw`: the new first page may have its mark.
+    pub(super) fn part(&self, start: u64, claiming: Word, before: u64, all: u64, raw: bool) {
         for at in before + 1..all {
             let body = self.word(start + at);
             if body.is(PageState::Body, at) {
@@ -181,7 +189,9 @@ impl Raw {
                 crash_point!("join.parted");
             }
         }
-        self.mark_span(start, false);
+        if raw {
+            self.unmark_span(start);
+        }
         self.drop_claim(start, claiming, start, 1..before);
     }
 

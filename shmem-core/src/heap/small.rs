@@ -19,10 +19,11 @@ use super::poison;
 use super::raw::{FREE_LIST, Raw, bits_of};
 use super::report::BadFree;
 use crate::error::AllocError;
+use crate::primitive::{AtomicU64, Ordering};
 use std::alloc::Layout;
 use std::cell::Cell;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU32;
 
 thread_local! {
     static THREAD: Cell<u32> = const { Cell::new(u32::MAX) };

@@ -73,6 +73,7 @@ impl Heap {
                     swept.span_pages += len;
                 }
                 Some(PageState::Claiming) => {
+                    raw.clear_bits(page, |_| !0);
                     swept.stray_pages += u64::from(raw.change(page, word, PageState::Free, 0).is_some());
                     crash_point!("sweep.claim");
                 }
@@ -81,11 +82,12 @@ impl Heap {
                     crash_point!("sweep.punching");
                 }
                 Some(PageState::Body) if !raw.is_live_body(page, word.payload()) => {
+                    raw.clear_bits(page, |_| !0);
                     swept.stray_pages += u64::from(raw.change(page, word, PageState::Free, 0).is_some());
                     crash_point!("sweep.body");
                 }
-                Some(PageState::Free) => raw.clear_bits(page, |_| !0),
-                Some(PageState::Body | PageState::Punched) | None => {}
+                Some(PageState::Free | PageState::Body | PageState::Punched) => raw.clear_bits(page, |_| !0),
+                None => {}
             }
             page += len.max(1);
         }

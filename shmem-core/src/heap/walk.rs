@@ -185,7 +185,7 @@ impl Raw {
                     let live = own.state() == Some(PageState::Head) && own.payload() > payload;
                     // Joining pages before a span changes its bodies first.
                     let joining = own.state() == Some(PageState::Claiming) && !strict;
-                    if page < covered && !live && !joining && is_as_seen(head) {
+                    if page < covered && !live && !joining && is_as_seen(head) && self.word(page) == word {
                         found("a page inside a span belongs to another");
                     } else if strict && !live {
                         found("a page of a span that is gone was left behind");

@@ -51,6 +51,10 @@ impl Heap {
         match word.state() {
             Some(PageState::Free) => self.raw.zero_free_page(self.own_slot(), page, word, bytes),
             Some(PageState::Small) => self.raw.zero_blocks(page, word, bytes),
+            // What may still have memory has what was in it.
+            Some(PageState::Punched) if word.payload() == 1 => {
+                !matches!(self.recommit(page..page + 1), Ok(true))
+            }
             Some(PageState::Retiring) => {
                 // Its retirer is dead, or will find that it was overtaken.
                 self.raw.change(page, word, PageState::Small, word.payload());
@@ -142,7 +146,10 @@ impl Raw {
     fn zero_rest(&self, offset: u64, len: u64, bytes: &mut u64) {
         // One thread of this process at a time, or the sanitizer would take one's end for another's. Never blocked on.
         static ONE: Mutex<()> = Mutex::new(());
-        let Ok(_one) = ONE.try_lock() else { return };
+        let one = cfg!(shmem_poison).then(|| ONE.try_lock());
+        if matches!(one, Some(Err(_))) {
+            return;
+        }
         poison::unpoison(self.header.segment_id, offset, len);
         for at in (offset..offset + len).step_by(8) {
             // SAFETY: inside a committed page, and no block's; aligned, since blocks are multiples of 8; an atomic may be shared.

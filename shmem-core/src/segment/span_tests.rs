@@ -92,6 +92,33 @@ fn a_death_at_any_point_of_the_heap_costs_no_page() {
 }
 
 #[test]
+fn a_raw_block_that_a_dead_one_was_expanding_is_there_and_can_be_freed() {
+    for point in crate::crash::POINTS.iter().filter(|p| p.starts_with("join.") && **p != "join.parted") {
+        let s = small();
+        let (before, block) = (s.allocate(pages(4)).unwrap(), s.allocate(pages(4)).unwrap());
+        // SAFETY: as it was allocated.
+        unsafe { s.deallocate(before.cast(), pages(4)) };
+        let handle = s.handle_of(block.cast::<u8>().as_ptr()).unwrap();
+        killed_at(&s, point, 1, move |s| {
+            let block = s.address_of(handle).unwrap();
+            // SAFETY: live, with this layout.
+            let _ = unsafe { s.try_expand_backward(block, pages(4), 8 * PAGE, 8 * PAGE) };
+            unreachable!("not at this point");
+        });
+        // Nobody has recovered anybody.
+        let raw = s.raw_blocks();
+        let [(at, usable)] = raw[..] else { panic!("{point}: {raw:?}") };
+        let is_longer = at != handle;
+        assert_eq!(usable, if is_longer { 8 * PAGE } else { 4 * PAGE }, "{point}");
+        // SAFETY: live, and nobody's any more.
+        unsafe { s.deallocate(s.address_of(at).unwrap(), pages(usable / PAGE)) };
+        assert_eq!((s.raw_blocks().len(), s.memory().bad_frees), (0, 0), "{point}");
+        s.recover();
+        accounted(&s);
+    }
+}
+
+#[test]
 fn who_is_short_of_memory_has_the_dead_settled() {
     for point in ["span.body", "span.unbody", "recommit.committed", "punch.punched"] {
         let s = small();

@@ -539,7 +539,13 @@ fn a_death_after_any_store_costs_no_page() {
 
 #[test]
 fn a_thread_without_a_slot_costs_the_pages_in_hand() {
-    for deed in DEEDS {
+    let segment = Segment::new(64 << 10, 64 << 10, true);
+    let heap = segment.attach();
+    let live = spans(&heap, &[1, 1]);
+    heap.give(&live[0]);
+    let refused = heap.expand_backward(live[1].offset, 2 * PAGE, 2 * PAGE);
+    assert_eq!(refused, Err(PAGE), "it could cost a live block");
+    for deed in DEEDS.iter().filter(|deed| !deed.name.starts_with("expand backward")) {
         for nth in 1.. {
             let segment = Segment::new(64 << 10, 64 << 10, true);
             let (dead, heap) = (segment.attach(), segment.attach_in_slot(4));
@@ -554,6 +560,57 @@ fn a_thread_without_a_slot_costs_the_pages_in_hand() {
             assert!(lost <= 8 * PAGE as u64 || deed.name == "trim", "{} {nth}: {lost}", deed.name);
             assert_eq!(heap.stats().bad_frees, 0);
         }
+    }
+}
+
+/// Somebody frees a raw block before it is settled what a dead process was doing to it.
+#[test]
+fn a_join_is_undone_when_its_span_is_gone() {
+    for nth in 1.. {
+        let segment = Segment::new(64 << 10, 64 << 10, true);
+        let (dead, heap) = (segment.attach_in_slot(DEAD), segment.attach_in_slot(4));
+        let mut live = spans(&heap, &[4]);
+        let raw = heap.take_raw(layout(4 * PAGE, 8), 3).unwrap();
+        heap.give(&live.remove(0));
+        if !dies_at(nth, || assert!(dead.expand_backward(raw.offset, 8 * PAGE, 8 * PAGE).is_ok())) {
+            assert!(nth > 8);
+            break;
+        }
+        // SAFETY: live, if it is there still; else it is refused.
+        unsafe { heap.free_raw(heap.pointer(&raw), raw.layout) };
+        let mut taken = std::collections::BTreeSet::new();
+        let mut take_all = |what: &str| {
+            while let Ok(block) = heap.allocate(layout(16, 8)) {
+                assert!(taken.insert(heap.offset_of(block.cast())), "{nth}: {what}");
+            }
+        };
+        take_all("before it is settled");
+        heap.settle(DEAD);
+        segment.erase_intent(&heap, DEAD);
+        assert_eq!(heap.check(), [], "{nth}");
+        take_all("a live block is handed out again");
+        let mut live = 0;
+        heap.for_each_live_block(&mut |block| live += u64::from(block.size_bytes == 16));
+        assert_eq!(live, taken.len() as u64, "{nth}");
+    }
+}
+
+#[test]
+fn what_a_dead_process_was_giving_back_is_overwritten_too() {
+    for nth in 1.. {
+        let segment = Segment::new(64 << 10, 64 << 10, true);
+        let (dead, heap) = (segment.attach_in_slot(DEAD), segment.attach_in_slot(4));
+        let live = spans(&heap, &[4]);
+        heap.give(&live[0]);
+        if !dies_at(nth, || assert!(dead.trim().unwrap() > 0)) {
+            break;
+        }
+        heap.settle(DEAD);
+        segment.erase_intent(&heap, DEAD);
+        heap.zero_free();
+        let mut bytes = vec![1; 4 * PAGE];
+        assert!(heap.peek(live[0].offset, &mut bytes));
+        assert!(bytes.iter().all(|byte| *byte == 0), "{nth}");
     }
 }
 
