@@ -33,7 +33,7 @@
 //! | killed while | what is left |
 //! |---|---|
 //! | allocating | at most one bit that nobody knows of; or, filling a magazine, those of one bitmap word that were to go into it |
-//! | freeing | the block live or free; a page on no list, which is found before the heap grows; or, emptying a magazine, the blocks of one bitmap word taken and nobody's |
+//! | freeing | the block live or free; a page on no list, which is found before the heap grows; or, emptying a magazine, the block and those of one bitmap word taken and nobody's |
 //! | retiring a page | a page nothing is allocated from, until somebody looks at all pages |
 //! | claiming, freeing or resizing a span | an intent, by which recovery frees the pages in hand, or completes what was decided; a block that was allocated and not handed out is unreachable |
 //! | giving memory back, or asking for it again | an intent, by which recovery makes the pages in hand `Punched` |

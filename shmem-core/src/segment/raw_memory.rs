@@ -249,7 +249,8 @@ impl Segment {
     /// Only blocks of whole pages (above half a page) get longer.
     ///
     /// # Errors
-    /// [`AllocError::CannotExpand`], with the longest that is possible here; nothing was changed.
+    /// [`AllocError::CannotExpand`], with the longest that is possible here, also if there is no
+    /// [slot](crate::LockError::NoSlot) to spare for this thread; nothing was changed.
     ///
     /// # Safety
     /// As 1 and 2 of [`deallocate`](Self::deallocate). On success, `block` is none any more; the layout to free the longer one
