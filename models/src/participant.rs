@@ -5,7 +5,6 @@
 mod cell;
 #[path = "../../shmem-core/src/participant/evidence.rs"]
 mod evidence;
-#[allow(dead_code, reason = "no model is of a process that wants to be alone")]
 #[path = "../../shmem-core/src/participant/exclusive.rs"]
 mod exclusive;
 #[path = "../../shmem-core/src/participant/process.rs"]

@@ -137,9 +137,21 @@ impl Raw {
         word.store(intent.encode(), Ordering::Release);
         crash_point!("intent.noted");
         let done = work(Claimant::Slot(index));
+        // CRASH done: the first page is this slot's no more: nothing is to be done.
         crash_point!("intent.done");
         word.store(0, Ordering::Release);
         done
+    }
+
+    /// Whether the page is part of a claim.
+    fn is_claimed(&self, page: u64) -> bool {
+        let word = self.word(page);
+        let head = match word.state() {
+            Some(PageState::Claiming) => return true,
+            Some(PageState::Body) => page.checked_sub(word.payload()),
+            _ => None,
+        };
+        head.is_some_and(|head| self.word(head).state() == Some(PageState::Claiming))
     }
 
     /// How many pages the claim reaches that `page` is the first of, about.
@@ -213,6 +225,7 @@ impl Raw {
         let end = head + bodies.end;
         self.drop_bodies(head, bodies, PageState::Free, 0);
         self.change(first, claiming, PageState::Free, 0);
+        // CRASH dropped: free pages on no list, which `heal` finds.
         crash_point!("span.dropped");
         for page in first..end.max(first + 1) {
             if self.word(page).state() == Some(PageState::Free) {
@@ -232,11 +245,16 @@ impl Heap {
         Some(self.kept_slot(&self.participants()?)?.index)
     }
 
-    /// Has settled what the dead were doing to the pages around a block which may be one of whole pages.
+    /// If somebody was putting pages before the block at `offset` and may be dead, has that settled. (What else the dead were
+    /// doing to it can be settled whatever is done to it meanwhile.) Costs a look at two pages, mostly.
     pub(super) fn settle_around(&self, offset: u64) {
         let Ok((page, _)) = self.raw.page_of(offset) else { return };
-        let is_small = matches!(self.raw.word(page).state(), Some(PageState::Small | PageState::Retiring));
-        if let Some(participants) = self.participants().filter(|_| !is_small) {
+        let is_settled = match self.raw.word(page).state() {
+            Some(PageState::Small | PageState::Retiring) => true,
+            Some(PageState::Head) => page == 0 || !self.raw.is_claimed(page - 1),
+            _ => false,
+        };
+        if let Some(participants) = self.participants().filter(|_| !is_settled) {
             participants.settle_dead();
         }
     }

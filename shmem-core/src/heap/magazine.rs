@@ -290,13 +290,13 @@ impl Heap {
         }
     }
 
-    /// Who knows which slots are free.
     /// The slot of this thread: it takes one, if it has none, and there are some to spare.
     pub(super) fn kept_slot(&self, participants: &Arc<Participants>) -> Option<KeptSlot> {
         let take = || kept_slot(self.raw.base() as *const u8, participants);
         known_slot(participants).or_else(|| participants.has_slots_to_spare().then(take).flatten())
     }
 
+    /// Who knows which slots are free.
     pub(super) fn participants(&self) -> Option<Arc<Participants>> {
         self.participants.get()?.upgrade()
     }

@@ -126,13 +126,8 @@ impl Heap {
         least: usize,
         preferred: usize,
     ) -> Result<usize, AllocError> {
-        let refused =
-            |possible_bytes| AllocError::CannotExpand { wanted_bytes: least as u64, possible_bytes };
-        self.settle_around(self.offset_of(block));
-        let place = self.place_for(self.offset_of(block), layout).map_err(|_| refused(0))?;
-        if !self.raw.is_marked(&place) {
-            return Err(refused(0));
-        }
+        let refused = |possible_bytes| cannot_expand(least, possible_bytes);
+        let place = self.raw_place(block, layout).ok_or(refused(0))?;
         let (mut target, mut commit) = (preferred.max(least), true);
         for _ in 0..TRIES {
             // SAFETY: by the caller.
@@ -165,23 +160,16 @@ impl Heap {
         least: usize,
         preferred: usize,
     ) -> Result<NonNull<[u8]>, AllocError> {
-        let offset = self.offset_of(block);
-        let refused =
-            |possible_bytes| AllocError::CannotExpand { wanted_bytes: least as u64, possible_bytes };
-        self.settle_around(offset);
-        let place = self.place_for(offset, layout).map_err(|_| refused(0))?;
-        if !self.raw.is_marked(&place) {
-            return Err(refused(0));
-        }
+        let place = self.raw_place(block, layout).ok_or(cannot_expand(least, 0))?;
         if place.class.is_some() {
             // SAFETY: by the caller.
             let usable = unsafe { self.grow_in_place(block, with_mark(layout), least) };
             return usable
                 .map(|usable| NonNull::slice_from_raw_parts(block, usable))
-                .ok_or(refused(place.size_bytes));
+                .ok_or(cannot_expand(least, place.size_bytes));
         }
-        let expanded =
-            self.expand_backward(offset, least, preferred).map_err(|possible| refused(possible as u64))?;
+        let expanded = self.expand_backward(self.offset_of(block), least, preferred);
+        let expanded = expanded.map_err(|possible| cannot_expand(least, possible as u64))?;
         let at = NonNull::new(self.raw.at(expanded.offset)).expect("a mapping's address is not null");
         Ok(NonNull::slice_from_raw_parts(at, expanded.usable))
     }
@@ -197,17 +185,20 @@ impl Heap {
         layout: Layout,
         new_size: usize,
     ) -> Option<usize> {
-        self.settle_around(self.offset_of(block));
-        let place = self.place_for(self.offset_of(block), layout).ok()?;
-        if !self.raw.is_marked(&place) {
-            return None;
-        }
+        let place = self.raw_place(block, layout)?;
         // A block of whole pages remains one.
         let least = (self.raw.page_bytes() / 2 + 1) as usize;
         // SAFETY: by the caller.
         let shorter =
             unsafe { self.shrink_in_place(block, with_mark(layout), new_size.max(least), &mut |_| ()) };
         Some(shorter.unwrap_or(poison::handed_out(layout.size(), place.size_bytes as usize)))
+    }
+
+    /// The live raw block at `block`, if one of this layout begins there.
+    fn raw_place(&self, block: NonNull<u8>, layout: Layout) -> Option<Place> {
+        let offset = self.offset_of(block);
+        self.settle_around(offset);
+        self.place_for(offset, layout).ok().filter(|place| self.raw.is_marked(place))
     }
 
     /// The block at `offset`, if one of this layout begins there.
@@ -350,6 +341,10 @@ impl Raw {
         let all = self.bitmap_words() as u32 * 64;
         class.blocks..if class.size as usize >= SMALLEST { all / 2 } else { all }
     }
+}
+
+fn cannot_expand(least: usize, possible_bytes: u64) -> AllocError {
+    AllocError::CannotExpand { wanted_bytes: least as u64, possible_bytes }
 }
 
 #[cold]

@@ -175,6 +175,7 @@ impl Raw {
         if raw {
             (1..all).for_each(|at| self.unmark_span(start + at));
         }
+        // CRASH unmarked: as joined; all marks but the claimed page's are cleared.
         crash_point!("join.unmarked");
         self.change(start, claiming, PageState::Head, all).is_some()
     }
@@ -186,6 +187,7 @@ impl Raw {
             let body = self.word(start + at);
             if body.is(PageState::Body, at) {
                 self.change(start + at, body, PageState::Body, at - before);
+                // CRASH part: some bodies are the old head's again; who settles it goes on.
                 crash_point!("join.parted");
             }
         }

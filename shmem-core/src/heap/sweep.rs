@@ -75,15 +75,18 @@ impl Heap {
                 Some(PageState::Claiming) => {
                     raw.clear_bits(page, |_| !0);
                     swept.stray_pages += u64::from(raw.change(page, word, PageState::Free, 0).is_some());
+                    // CRASH sweep-claim: its bodies have no live head, and go next.
                     crash_point!("sweep.claim");
                 }
                 Some(PageState::Punching) => {
                     swept.stray_pages += u64::from(raw.change(page, word, PageState::Punched, 1).is_some());
+                    // CRASH sweep-punching: likewise.
                     crash_point!("sweep.punching");
                 }
                 Some(PageState::Body) if !raw.is_live_body(page, word.payload()) => {
                     raw.clear_bits(page, |_| !0);
                     swept.stray_pages += u64::from(raw.change(page, word, PageState::Free, 0).is_some());
+                    // CRASH sweep-body: a free page on no list, which `heal` finds.
                     crash_point!("sweep.body");
                 }
                 Some(PageState::Free | PageState::Body | PageState::Punched) => raw.clear_bits(page, |_| !0),
@@ -91,6 +94,7 @@ impl Heap {
             }
             page += len.max(1);
         }
+        // CRASH swept: likewise, for all of them.
         crash_point!("sweep.swept");
         // What became free, or has room again, goes on its list.
         self.heal(true);

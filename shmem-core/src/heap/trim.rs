@@ -87,6 +87,7 @@ impl Heap {
             raw.relist(first + len_claimed, len - len_claimed);
             let (offset, bytes) = (raw.page_at(first), len_claimed * raw.page_bytes());
             let punched = self.commit.decommit(offset, bytes);
+            // CRASH punched: as punch; the memory is gone, which nobody knows.
             crash_point!("punch.punched");
             let (into, payload) = match punched {
                 Ok(true) => (PageState::Punched, 0),
@@ -96,6 +97,7 @@ impl Heap {
             };
             raw.drop_bodies(first, 1..len_claimed, into, payload);
             raw.change(first, punching, into, payload);
+            // CRASH punch-done: the pages are as they are to be; what is free of them may be on no list.
             crash_point!("punch.done");
             raw.relist(first, len_claimed);
             Ok(punched?.then_some(len_claimed))
@@ -170,6 +172,7 @@ impl Heap {
             crash_point!("recommit.claimed");
             let len = raw.claim_bodies_of(first, 1..len, |_, word| is_punched(word));
             let committed = self.commit.commit(raw.page_at(first), len * raw.page_bytes());
+            // CRASH recommitted: as recommit.
             crash_point!("recommit.committed");
             let (into, payload) = match committed {
                 Ok(()) => (PageState::Free, 0),
@@ -177,6 +180,7 @@ impl Heap {
             };
             raw.drop_bodies(first, 1..len, into, payload);
             raw.change(first, punching, into, payload);
+            // CRASH recommit-done: free pages on no list, which `heal` finds.
             crash_point!("recommit.done");
             raw.relist(first, len);
             committed

@@ -119,6 +119,50 @@ fn a_raw_block_that_a_dead_one_was_expanding_is_there_and_can_be_freed() {
 }
 
 #[test]
+fn who_has_a_raw_block_of_a_dead_one_finds_what_was_done_to_it_settled() {
+    for point in crate::crash::POINTS.iter().filter(|p| p.starts_with("join.") && **p != "join.parted") {
+        for frees in [true, false] {
+            let s = small();
+            let (before, block) = (s.allocate(pages(4)).unwrap(), s.allocate(pages(4)).unwrap().cast::<u8>());
+            // SAFETY: as it was allocated.
+            unsafe { s.deallocate(before.cast(), pages(4)) };
+            let handle = s.handle_of(block.as_ptr()).unwrap();
+            killed_at(&s, point, 1, move |s| {
+                let block = s.address_of(handle).unwrap();
+                // SAFETY: live, with this layout.
+                let _ = unsafe { s.try_expand_backward(block, pages(4), 8 * PAGE, 8 * PAGE) };
+                unreachable!("not at this point");
+            });
+            // By what is known of it, which may be no longer true.
+            let was_decided = ["join.joined", "join.unmarked"].contains(point);
+            // SAFETY: if it still begins there, live, with this layout, and nobody's; else that is found out.
+            unsafe {
+                match frees {
+                    true => s.deallocate(block, pages(4)),
+                    false => assert_eq!(
+                        s.try_expand(block, pages(4), 6 * PAGE, 6 * PAGE).is_err(),
+                        was_decided,
+                        "{point}"
+                    ),
+                }
+            }
+            assert_eq!(s.memory().bad_frees, u64::from(frees && was_decided), "{point}");
+            s.recover();
+            accounted(&s);
+            let left: Vec<usize> = s.raw_blocks().into_iter().map(|(_, usable)| usable / PAGE).collect();
+            let wanted = if was_decided {
+                vec![8]
+            } else if frees {
+                vec![]
+            } else {
+                vec![6]
+            };
+            assert_eq!(left, wanted, "{point}");
+        }
+    }
+}
+
+#[test]
 fn who_is_short_of_memory_has_the_dead_settled() {
     for point in ["span.body", "span.unbody", "recommit.committed", "punch.punched"] {
         let s = small();

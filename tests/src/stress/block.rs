@@ -118,14 +118,13 @@ impl Block {
         NonNull::new(segment.access().context().base().wrapping_add(offset)).expect("no block stands at 0")
     }
 
-    #[expect(clippy::mut_from_ref, reason = "the bytes are the segment's; nobody else uses them")]
-    fn bytes(&self, segment: &Segment) -> &mut [u8] {
-        // SAFETY: the invariant; what a segment maps has a value.
-        unsafe { std::slice::from_raw_parts_mut(self.at(segment).as_ptr(), self.layout().size()) }
+    fn bytes(&self, segment: &Segment) -> NonNull<[u8]> {
+        NonNull::slice_from_raw_parts(self.at(segment), self.layout().size())
     }
 
     fn fill(&self, segment: &Segment) {
-        let bytes = self.bytes(segment);
+        // SAFETY: the invariant; what a segment maps has a value.
+        let bytes = unsafe { self.bytes(segment).as_mut() };
         let word = self.0.to_ne_bytes();
         bytes[..8].copy_from_slice(&word);
         let mut done = 8;
@@ -139,7 +138,8 @@ impl Block {
     /// Checks that every byte is as it was filled.
     #[track_caller]
     pub fn check(&self, segment: &Segment) {
-        let bytes = self.bytes(segment);
+        // SAFETY: as in `fill`.
+        let bytes = unsafe { self.bytes(segment).as_ref() };
         if bytes[..8] == self.0.to_ne_bytes() && bytes[8..] == bytes[..bytes.len() - 8] {
             return;
         }
