@@ -1118,7 +1118,7 @@ fn a_sweep_takes_apart_what_deaths_have_left() {
     set(small_page, PageState::Retiring, raw.word(small_page).payload());
     let class = raw.classes.get(raw.word(small_page).payload() as usize).unwrap();
     raw.bits(small_page, class.blocks / 64).fetch_or(1 << (class.blocks % 64), Ordering::SeqCst);
-    raw.bits(200, 1).store(5, Ordering::SeqCst);
+    [100, 101, 200].into_iter().for_each(|page| raw.bits(page, 1).store(5, Ordering::SeqCst));
     // Pages whose memory was about to be given back.
     set(300, PageState::Punching, 2);
     set(301, PageState::Body, 1);
