@@ -54,6 +54,13 @@ use std::alloc::Layout;
 use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock, Weak};
 
+impl Raw {
+    /// There is no larger class.
+    fn lender(&self, _: u64, _: usize) -> Option<usize> {
+        None
+    }
+}
+
 /// The heap of one segment, as one process has it mapped.
 pub(crate) struct Heap {
     raw: Raw,
@@ -146,6 +153,17 @@ impl Heap {
             }
         }
     }
+
+    /// There is no larger class.
+    fn borrow(&self, _: usize, _: Layout) -> Option<NonNull<[u8]>> {
+        None
+    }
+
+    fn is_lean(&self) -> bool {
+        false
+    }
+
+    fn be_lean(&self) {}
 
     fn out_of_memory(&self, _: usize) -> AllocError {
         AllocError::OutOfMemory

@@ -44,6 +44,14 @@ struct Place {
     size_bytes: u64,
 }
 
+impl Place {
+    /// What the block, which was asked for with `layout`, could have been asked for with.
+    fn serves(&self, layout: Layout) -> Layout {
+        let size = if self.class.is_some() { self.size_bytes as usize } else { layout.size() };
+        Layout::from_size_align(size, layout.align()).unwrap_or(layout)
+    }
+}
+
 /// What a raw request asks of the heap: `layout`, but for a size that has marks.
 fn with_mark(layout: Layout) -> Layout {
     Layout::from_size_align(layout.size().max(SMALLEST), layout.align()).unwrap_or(layout)
@@ -128,10 +136,11 @@ impl Heap {
     ) -> Result<usize, AllocError> {
         let refused = |possible_bytes| cannot_expand(least, possible_bytes);
         let place = self.raw_place(block, layout).ok_or(refused(0))?;
+        let layout = place.serves(layout);
         let (mut target, mut commit) = (preferred.max(least), true);
         for _ in 0..TRIES {
             // SAFETY: by the caller.
-            if let Some(usable) = unsafe { self.grow_in_place(block, with_mark(layout), target) } {
+            if let Some(usable) = unsafe { self.grow_in_place(block, layout, target) } {
                 return Ok(usable);
             }
             let room = self.raw.room(&place, commit);
@@ -163,7 +172,7 @@ impl Heap {
         let place = self.raw_place(block, layout).ok_or(cannot_expand(least, 0))?;
         if place.class.is_some() {
             // SAFETY: by the caller.
-            let usable = unsafe { self.grow_in_place(block, with_mark(layout), least) };
+            let usable = unsafe { self.grow_in_place(block, place.serves(layout), least) };
             return usable
                 .map(|usable| NonNull::slice_from_raw_parts(block, usable))
                 .ok_or(cannot_expand(least, place.size_bytes));
@@ -205,10 +214,11 @@ impl Heap {
     fn place_for(&self, offset: u64, layout: Layout) -> Result<Place, &'static str> {
         let place = self.raw.place(offset)?;
         let layout = with_mark(layout);
-        match self.raw.classes.of(layout.size(), layout.align()) {
-            class if class != place.class => Err("the block has another size"),
-            None if layout.size() as u64 > place.size_bytes => Err("the span has another length"),
-            _ => Ok(place),
+        match (self.raw.classes.of(layout.size(), layout.align()), place.class) {
+            (None, None) if layout.size() as u64 > place.size_bytes => Err("the span has another length"),
+            (asked, is) if asked == is => Ok(place),
+            (Some(asked), Some(is)) if asked < is && self.raw.lends(place.page) => Ok(place),
+            _ => Err("the block has another size"),
         }
     }
 }

@@ -6,7 +6,7 @@
 //! A **page** is 4, 16 or 64 KiB (by the segment's greatest size). A **block** up to half a page is one of many equal
 //! ones in a page of its **size class**; a larger one is a **span** of whole pages. Out of band stand, for each page, a
 //! **descriptor** and a **bitmap** with one bit for each block. A thread's **cache** has **magazines** of blocks that are free
-//! for it alone. A **raw** block was asked for as bytes, and bears a mark (see `marks`).
+//! for it alone. A page **lends** once a block of it has served a request of a smaller class (see `lend`). A **raw** block was asked for as bytes, and bears a mark (see `marks`).
 //!
 //! # What is the truth
 //! The first word of each descriptor says what the page is, the bitmap which of its blocks are taken. Nothing else
@@ -54,6 +54,7 @@ mod cache;
 mod classes;
 mod grow;
 mod intent;
+mod lend;
 mod magazine;
 mod marks;
 mod page;
@@ -91,7 +92,7 @@ use small::Slot;
 use std::alloc::Layout;
 use std::collections::HashMap;
 use std::ptr::NonNull;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 /// The heap of one segment, through one mapping of this process.
@@ -108,6 +109,8 @@ pub(crate) struct Heap {
     epoch: registry::Epoch,
     /// See [`quick_base`](Heap::quick_base).
     quick_base: usize,
+    /// For how many requests more larger blocks are borrowed at once, see `lend`.
+    lean: AtomicU32,
     /// Claims this process has waited for in vain: page and word. Never blocked on.
     abandoned: Mutex<HashMap<u64, u64>>,
     /// Held while committing. Never blocked on.
@@ -174,6 +177,7 @@ impl Heap {
             participants: OnceLock::new(),
             #[cfg(test)]
             everybodys_slot: OnceLock::new(),
+            lean: AtomicU32::new(0),
             abandoned: Mutex::default(),
             growing: Mutex::default(),
             checked: false,

@@ -51,7 +51,8 @@ pub(super) struct Descriptor {
     pub(super) groups: [AtomicU64; 2],
     /// 1 if the page always has memory behind it: bytes of it may be read by who has not made sure that they are live.
     pub(super) kept: AtomicU64,
-    _reserved: AtomicU64,
+    /// 1 if blocks of the page may have been handed out for requests of smaller classes: sticky.
+    pub(super) lends: AtomicU64,
 }
 
 const _: () = {
@@ -62,6 +63,7 @@ const _: () = {
     assert!(offset_of!(Descriptor, partial) == 16);
     assert!(offset_of!(Descriptor, groups) == 32);
     assert!(offset_of!(Descriptor, kept) == 48);
+    assert!(offset_of!(Descriptor, lends) == 56);
 };
 
 /// On no list: full, or with too few free blocks to be worth it.
@@ -78,5 +80,5 @@ pub(crate) fn header_layout() -> crate::format_test::StoredLayout {
 
 #[cfg(test)]
 pub(crate) fn descriptor_layout() -> crate::format_test::StoredLayout {
-    crate::format_test::stored_layout!(Descriptor { word, listed, frees, partial, groups, kept, _reserved })
+    crate::format_test::stored_layout!(Descriptor { word, listed, frees, partial, groups, kept, lends })
 }

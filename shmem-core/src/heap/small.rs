@@ -122,12 +122,10 @@ impl Heap {
             let (offset, size) = self.raw.block_place(page, class, block);
             Some(self.hand_out(offset, size as u32, layout))
         };
-        self.until_exhausted(layout.size(), 1, |heap| {
+        let mut attempt = |heap: &Heap| {
             heap.leave(current, class);
-            while let Some(page) = heap.raw.take_listed(class) {
-                if let Some(block) = heap.adopt(current, magazine, page, class) {
-                    return hand_out(page, block);
-                }
+            if let Some((page, block)) = heap.adopt_listed(current, magazine, class) {
+                return hand_out(page, block);
             }
             while let Some(page) = heap.raw.take_listed(FREE_LIST) {
                 // CRASH fresh-page: the page is off the list of free pages, or an empty page of the class on no list;
@@ -141,7 +139,40 @@ impl Heap {
                 }
             }
             None
+        };
+        if self.is_lean()
+            && let Some(block) = attempt(self).or_else(|| self.borrow(class, layout))
+        {
+            return Ok(block);
+        }
+        self.until_exhausted(layout.size(), 1, &mut attempt).or_else(|error| {
+            let block = self.borrow(class, layout).ok_or(error)?;
+            self.be_lean();
+            Ok(block)
         })
+    }
+
+    /// Takes a block of the class from its current page, or from one of its list.
+    pub(super) fn claim_existing(&self, class: usize) -> Option<(u64, u32)> {
+        let current = &self.slots[thread_number() as usize % self.slots.len()].current[class];
+        decode(current.load(Ordering::Relaxed))
+            .and_then(|(page, start)| Some((page, self.raw.claim(page, class, start, None).ok()?.0)))
+            .or_else(|| self.adopt_listed(current, None, class))
+    }
+
+    /// Takes a block from a page of the class's list, which becomes the slot's page of the class.
+    fn adopt_listed(
+        &self,
+        current: &AtomicU64,
+        magazine: Option<Magazine<'_>>,
+        class: usize,
+    ) -> Option<(u64, u32)> {
+        while let Some(page) = self.raw.take_listed(class) {
+            if let Some(block) = self.adopt(current, magazine, page, class) {
+                return Some((page, block));
+            }
+        }
+        None
     }
 
     /// Makes the page, which was just taken off a list, the slot's page of the class, and takes a block from it.
@@ -212,7 +243,13 @@ impl Heap {
     }
 
     fn try_free_small(&self, offset: u64, class: usize) -> Result<(), &'static str> {
-        let (page, block) = self.raw.locate(offset, class)?;
+        let (page, block) = match self.raw.locate(offset, class) {
+            Ok(found) => found,
+            Err(why) => {
+                let larger = self.raw.lender(offset, class).ok_or(why)?;
+                return self.try_free_small(offset, larger);
+            }
+        };
         let geometry = self.raw.classes.get(class).ok_or("there is no such class")?;
         if !self.raw.is_taken(page, block) {
             return Err(FREE_ALREADY);

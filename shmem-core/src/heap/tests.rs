@@ -1,3 +1,4 @@
+mod lending;
 mod raw_blocks;
 
 use super::intent::Claimant;

@@ -8,6 +8,7 @@ use crate::error::{Error, NameError, Result};
 use crate::layout::init;
 use crate::sync::ShmMutex;
 use crate::{Init, RemoveOnDrop, ShmDrop, ShmSafe, ShmString, ShmVec};
+use std::alloc::Layout;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -297,6 +298,9 @@ fn memory_that_runs_out_anywhere_changes_nothing() {
         let fill = |i: usize| s.construct_anonymous::<ShmVec<u8>>(vec![i as u8; size]);
         ballast.extend(std::iter::from_fn(|| fill(0).ok()));
     }
+    // Every block that is left, each by itself.
+    let layout = Layout::new::<[u64; 8]>();
+    let mut crumbs: Vec<_> = std::iter::from_fn(|| s.allocate(layout).ok()).collect();
     let attempt = || s.migrate::<v1::Notes, v2::Notes, _>("notes", up);
     let mut failures = 0;
     let new = loop {
@@ -311,11 +315,17 @@ fn memory_that_runs_out_anywhere_changes_nothing() {
         assert!(attempt().is_err_and(|e| e.is_out_of_memory()));
         assert_eq!(s.used(), used);
         failures += 1;
-        assert!(ballast.pop().is_some(), "with all memory free it succeeds");
+        match crumbs.pop() {
+            // SAFETY: allocated raw above, with this layout.
+            Some(crumb) => unsafe { s.deallocate(crumb.cast(), layout) },
+            None => assert!(ballast.pop().is_some(), "with all memory free it succeeds"),
+        }
     };
     is_new(&new, 7);
     assert!(failures > 5, "{failures}");
     drop((new, ballast));
+    // SAFETY: allocated raw above, with this layout.
+    crumbs.into_iter().for_each(|crumb| unsafe { s.deallocate(crumb.cast(), layout) });
     let mut account = Account::of(&s);
     account.object::<v2::Notes>("notes");
     account.balances();

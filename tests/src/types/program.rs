@@ -53,7 +53,7 @@ impl Program {
         let segment = || Segment::shared(&arguments[2]);
         match &*arguments[1] {
             "write" => self.write(
-                &segment().size(4 << 20).max_size(256 << 20).create().expect("a segment"),
+                &segment().size(64 << 20).max_size(256 << 20).create().expect("a segment"),
                 &segment().open().expect("a second mapping"),
             ),
             "read" => self.read(&segment().open().expect("the segment")),
