@@ -68,6 +68,16 @@ impl SegmentFile for File {
     fn len(&self) -> io::Result<u64> {
         Ok(size_of::<Memory>() as u64)
     }
+    fn word(&self, offset: u64) -> io::Result<u32> {
+        // SAFETY: the offset of a lock in the memory, which begins with its word.
+        let word = unsafe {
+            &*std::ptr::from_ref(&*self.memory)
+                .cast::<u8>()
+                .add(offset as usize)
+                .cast::<crate::primitive::AtomicU32>()
+        };
+        Ok(word.load(Ordering::Relaxed))
+    }
     fn map(&self, offset: u64, _: usize) -> io::Result<NonNull<u8>> {
         // SAFETY: an offset in the memory.
         Ok(unsafe { NonNull::from(&*self.memory).cast::<u8>().add(offset as usize) })
@@ -449,8 +459,10 @@ impl Thread {
 
     /// Whether the lock's word names this thread.
     pub fn holds(&self, lock: usize) -> bool {
-        // SAFETY: a lock of the world's.
-        unsafe { (LOCK_KINDS[0].is_held)(std::ptr::from_ref(self.lock_word(lock)).cast(), self.owner()) }
+        // SAFETY: a lock of the world's, which begins with its word.
+        let word =
+            unsafe { &*std::ptr::from_ref(self.lock_word(lock)).cast::<crate::primitive::AtomicU32>() };
+        (LOCK_KINDS[0].is_held)(word.load(Ordering::Relaxed), self.owner())
     }
 
     /// Its slot, as the heap knows it.

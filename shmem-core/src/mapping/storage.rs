@@ -48,15 +48,33 @@ impl Storage {
 
     /// Its descriptor, which still leads to the segment's file. One system call.
     fn own_fd(&self) -> io::Result<BorrowedFd<'_>> {
+        self.own_status().map(|_| self.fd())
+    }
+
+    fn own_status(&self) -> io::Result<file::Status> {
+        let status = file::status(&self.fd)?;
         match self.identity {
-            Some(identity) if file::status(&self.fd)?.identity == identity => Ok(self.fd()),
+            Some(identity) if status.identity == identity => Ok(status),
             _ => Err(io::Error::other("the descriptor of the segment's file was closed by somebody else")),
         }
     }
 
     /// The length of the file in bytes. One system call.
     pub(crate) fn len(&self) -> io::Result<u64> {
-        Ok(file::status(&self.fd)?.len)
+        Ok(self.own_status()?.len)
+    }
+
+    /// The number in the 4 bytes at `offset`, read without touching the memory behind them: 0 if there is none. Two system
+    /// calls.
+    ///
+    /// # Errors
+    /// The system's; somebody closed the segment's descriptor; the file is shorter.
+    pub(crate) fn word(&self, offset: u64) -> io::Result<u32> {
+        let mut bytes = [0; 4];
+        match file::read_at(self.own_fd()?, &mut bytes, offset)? {
+            4 => Ok(u32::from_ne_bytes(bytes)),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
     }
 
     /// Locks byte `index` if nobody else holds it, in this process or another; `None` if somebody does. It stays locked
@@ -166,6 +184,12 @@ fn at(index: u64) -> io::Result<u64> {
     }
 }
 
+/// Somebody closed the descriptor: what has its number now is left alone.
+#[cold]
+fn stranger(error: io::Error) -> AllocError {
+    AllocError::Os { errno: error.raw_os_error().unwrap_or(Errno::BADF.raw_os_error()) }
+}
+
 impl Commit for Storage {
     fn commit(&self, offset: u64, len: u64) -> Result<(), AllocError> {
         debug_assert!(offset.is_multiple_of(4096) && len.is_multiple_of(4096));
@@ -173,9 +197,10 @@ impl Commit for Storage {
             return Ok(());
         }
         let end = offset.saturating_add(len);
+        let status = self.own_status().map_err(stranger)?;
         // Beyond the limit the kernel sends SIGXFSZ. A file that is long enough already is not concerned.
         let limit_bytes = file::file_size_limit();
-        if end > limit_bytes && self.len().map_or(0, |len| len) < end {
+        if end > limit_bytes && status.len < end {
             return Err(AllocError::FileSizeLimit { limit_bytes });
         }
         let done = match allocate(&self.fd, offset, len) {
@@ -189,12 +214,12 @@ impl Commit for Storage {
     }
 
     fn read(&self, offset: u64, into: &mut [u8]) -> bool {
-        file::read_at(&self.fd, into, offset) == Ok(into.len())
+        self.own_fd().is_ok_and(|fd| file::read_at(fd, into, offset) == Ok(into.len()))
     }
 
     fn decommit(&self, offset: u64, len: u64) -> Result<bool, AllocError> {
         debug_assert!(offset.is_multiple_of(4096) && len.is_multiple_of(4096));
-        match file::punch(&self.fd, offset, len) {
+        match file::punch(self.own_fd().map_err(stranger)?, offset, len) {
             Ok(()) => Ok(true),
             // The file system cannot, or the memory was sealed: said before anything is done.
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM) => Ok(false),

@@ -35,8 +35,8 @@ impl Participants {
                 let process = slot.process()?;
                 let held = slot.notes().filter_map(|note| {
                     let (at, kind) = self.noted(note, file_len)?;
-                    // SAFETY: inside the file and aligned. The word is read as a number, whatever stands there by now.
-                    unsafe { (kind.is_held)(at, slot.owner(index)) }.then(|| self.offset_of(at))
+                    let word = self.word(at)?;
+                    (kind.is_held)(word, slot.owner(index)).then(|| self.offset_of(at))
                 });
                 Some(ThreadReport {
                     process,

@@ -27,6 +27,8 @@ pub(crate) trait SegmentFile: Send + Sync {
     fn is_held(&self, index: u32) -> io::Result<bool>;
     /// The length of the file.
     fn len(&self) -> io::Result<u64>;
+    /// What stands in the 4 bytes at `offset`, read without touching the memory behind them: 0 if there is none.
+    fn word(&self, offset: u64) -> io::Result<u32>;
     /// Maps a part of the file once more, writable, for this process alone.
     fn map(&self, offset: u64, len: usize) -> io::Result<NonNull<u8>>;
 }

@@ -21,6 +21,10 @@
 //! all of which still stand. After 1 only locks remain that a dead thread does hold, and those nobody moves or frees:
 //! who wants to, and finds a dead holder, has recovery done first.
 //!
+//! **Why 1 reads through the file.** A recoverer that dies between releasing a lock and striking it out leaves a note of what may
+//! not be a lock any more by the time its successor comes, nor even memory: the page may have been given back to the
+//! system. A load would bring it back, or be a SIGBUS where none is left.
+//!
 //! (One thing is left to chance: a recoverer that dies between releasing a lock and striking it out, and whose successor
 //! comes when the lock's memory is something else's, takes that for the lock if exactly there stands exactly the dead owner's
 //! word, one of 2³⁰.)
@@ -47,15 +51,13 @@ pub(crate) type Parting = Box<dyn Fn(u32) + Send + Sync>;
 /// How recovery deals with one kind of lock.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LockKind {
-    /// Whether `owner` holds the lock at the address.
+    /// Whether `owner` holds the lock whose first 4 bytes are this word.
+    pub(crate) is_held: fn(u32, Owner) -> bool,
+    /// Releases the lock at the address, poisoned, if `owner` holds it still.
     ///
     /// # Safety
-    /// 1. The address is mapped and aligned to 4, and was that of such a lock when its owner died.
-    pub(crate) is_held: unsafe fn(*const u8, Owner) -> bool,
-    /// Releases it, poisoned, if `owner` holds it still.
-    ///
-    /// # Safety
-    /// 1. As above, and nobody has moved or freed it while `owner` held it.
+    /// 1. The address is mapped and aligned to 4, and that of such a lock, which nobody has moved or freed while `owner` held
+    ///    it.
     pub(crate) release: unsafe fn(*const u8, Owner),
 }
 
@@ -195,9 +197,8 @@ impl Participants {
         for (index, slot) in slots() {
             for note in slot.notes() {
                 let held = self.noted(note, file_len).is_some_and(|(at, kind)| {
-                    // SAFETY: inside the file, aligned; nothing of the dead process has been released yet, so it is a lock's
-                    // (see the module).
-                    unsafe { (kind.is_held)(at, slot.owner(index)) }
+                    // If it cannot be read, the next pass finds out.
+                    self.word(at).is_none_or(|word| (kind.is_held)(word, slot.owner(index)))
                 });
                 if !held && note.lock().is_some() {
                     note.strike_out();
@@ -227,6 +228,11 @@ impl Participants {
             slot.bury();
             crash_point!("dead.buried");
         }
+    }
+
+    /// The word at `at`, which came from [`noted`](Self::noted), whatever stands there and whether there is memory or not.
+    pub(super) fn word(&self, at: *const u8) -> Option<u32> {
+        self.file().word(self.offset_of(at)).ok()
     }
 
     /// The lock that a note leads to, if it is one that can be looked at.

@@ -14,9 +14,8 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Bytes that are held by others.
-#[derive(Default)]
-struct Bytes(Arc<Mutex<BTreeSet<u32>>>);
+/// Bytes that are held by others, and where the rest of the file stands.
+struct Bytes(Arc<Mutex<BTreeSet<u32>>>, usize);
 
 impl SegmentFile for Bytes {
     fn hold(&self, index: u32) -> io::Result<Option<HeldByte>> {
@@ -31,15 +30,19 @@ impl SegmentFile for Bytes {
     fn len(&self) -> io::Result<u64> {
         Ok(1 << 20)
     }
+    fn word(&self, offset: u64) -> io::Result<u32> {
+        let at = std::ptr::with_exposed_provenance::<AtomicU32>(self.1 + offset as usize);
+        // SAFETY: inside the memory that `table` has leaked; aligned, as is asked for.
+        Ok(unsafe { &*at }.load(Ordering::Relaxed))
+    }
     fn map(&self, _: u64, _: usize) -> io::Result<NonNull<u8>> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
 
 /// Stands in for a lock: who holds it.
-unsafe fn is_held(at: *const u8, owner: Owner) -> bool {
-    // SAFETY: a word of the test's.
-    unsafe { &*at.cast::<AtomicU32>() }.load(Ordering::Relaxed) == owner.0
+fn is_held(word: u32, owner: Owner) -> bool {
+    word == owner.0
 }
 
 unsafe fn release(at: *const u8, owner: Owner) {
@@ -70,7 +73,7 @@ fn table() -> Table {
     let base = NonNull::from(&mut *words).cast::<u8>();
     // SAFETY: inside the memory.
     let base = unsafe { base.add(base.align_offset(64)) };
-    let held = Bytes::default();
+    let held = Bytes(Arc::default(), base.as_ptr().expose_provenance());
     let others = held.0.clone();
     // SAFETY: zeroed memory of that size, aligned, which is leaked.
     let participants = unsafe { Participants::new(base, header, Box::new(held)) };

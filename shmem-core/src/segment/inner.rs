@@ -39,6 +39,9 @@ impl SegmentFile for OfParticipants {
     fn len(&self) -> io::Result<u64> {
         self.0.storage().len()
     }
+    fn word(&self, offset: u64) -> io::Result<u32> {
+        self.0.storage().word(offset)
+    }
     fn map(&self, offset: u64, len: usize) -> io::Result<NonNull<u8>> {
         self.0.storage().map(offset, len)
     }

@@ -98,6 +98,9 @@ impl SegmentFile for LooksOn {
     fn len(&self) -> io::Result<u64> {
         Ok(0)
     }
+    fn word(&self, _: u64) -> io::Result<u32> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
     fn map(&self, _: u64, _: usize) -> io::Result<NonNull<u8>> {
         Err(io::ErrorKind::PermissionDenied.into())
     }

@@ -1,6 +1,6 @@
 //! Deaths in the middle of large blocks, and what who comes next finds.
 
-use super::abandon::killed_at;
+use super::abandon::{killed, killed_at};
 use super::tests::segment;
 use super::*;
 use crate::ShmMutex;
@@ -284,5 +284,33 @@ fn trimming_changes_nothing_that_is_there() {
         assert_eq!(found.map(|text| text.len()), (i % 3 == 0).then_some(i * 20));
     }
     assert_eq!(s.committed(), before - given, "looking at it brings nothing back");
+    accounted(&s);
+}
+
+/// A recoverer that dies between releasing a lock and striking it out leaves a note, too; what the lock stood in may be freed
+/// and given back to the system before the next recoverer comes.
+#[test]
+fn who_looks_at_a_note_brings_no_memory_back() {
+    let s = small();
+    let block = s.allocate(pages(20)).unwrap().cast::<u8>();
+    let at = s.handle_of(block.as_ptr()).unwrap();
+    killed(&s, move |s, death| {
+        attach(&s);
+        let lock = s.address_of(at).unwrap().as_ptr().wrapping_add(10 * PAGE);
+        let slot = crate::participant::current_owner(lock).unwrap();
+        let _ = slot.intend(lock, 0);
+        death.strike();
+    });
+    // SAFETY: allocated above.
+    unsafe { s.deallocate(block, pages(20)) };
+    assert!(s.trim().unwrap() >= 20 * PAGE as u64);
+    let blocks = || rustix::fs::fstat(&s).unwrap().st_blocks;
+    let before = blocks();
+    let holds: usize =
+        s.participants().iter().flat_map(|process| &process.threads).map(|thread| thread.holds.len()).sum();
+    assert_eq!((holds, blocks()), (0, before));
+    s.recover();
+    assert_eq!(s.attached_pids().len(), 1);
+    assert_eq!(blocks(), before);
     accounted(&s);
 }

@@ -51,7 +51,7 @@ const KIND: usize = 0;
 
 /// How recovery deals with the locks of this layer.
 pub(crate) static LOCK_KINDS: [LockKind; 1] =
-    [LockKind { is_held: RawLock::is_held_at, release: RawLock::release_at }];
+    [LockKind { is_held: RawLock::is_word_of, release: RawLock::release_at }];
 
 /// The word and the cause of its poison.
 #[repr(C)]
@@ -241,9 +241,8 @@ impl RawLock {
         }
     }
 
-    unsafe fn is_held_at(at: *const u8, owner: Owner) -> bool {
-        // SAFETY: mapped and aligned, by the contract of `LockKind`.
-        unsafe { &*at.cast::<RawLock>() }.word.load(Ordering::Relaxed) & OWNER == owner.0
+    fn is_word_of(word: u32, owner: Owner) -> bool {
+        word & OWNER == owner.0
     }
 
     unsafe fn release_at(at: *const u8, owner: Owner) {

@@ -821,6 +821,32 @@ fn a_byte_lives_as_long_as_the_memory_of_its_process() {
     }
 }
 
+/// A program closed descriptors that are not its own and opened others, and one has the number of the segment's.
+#[test]
+fn a_stranger_with_the_descriptor_s_number_is_left_alone() {
+    const TEST: &str = "a_stranger_with_the_descriptor_s_number_is_left_alone";
+    if !is_child(TEST) {
+        assert_passed(&in_child(TEST, |_| {}));
+        return;
+    }
+    let file = create(Place::Anonymous);
+    let stranger = rustix::fs::memfd_create(c"stranger", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    let contents = [7; 64 << 10];
+    rustix::io::pwrite(&stranger, &contents, 0).unwrap();
+    // SAFETY: dup2 onto the number: the misuse that is tried.
+    assert!(unsafe { libc::dup2(stranger.as_raw_fd(), file.fd().as_raw_fd()) } >= 0);
+    let (storage, mut bytes) = (file.storage(), [0; 8]);
+    assert!(matches!(storage.commit(1 << 20, 1 << 20), Err(AllocError::Os { .. })));
+    assert!(matches!(storage.decommit(0, 4096), Err(AllocError::Os { .. })));
+    assert!(!storage.read(0, &mut bytes) && storage.word(0).is_err() && storage.len().is_err());
+    assert!(storage.map(0, 4096).is_err());
+    let status = rustix::fs::fstat(&stranger).unwrap();
+    assert_eq!((status.st_size, status.st_blocks), (64 << 10, 128));
+    let mut found = [0; 64 << 10];
+    rustix::io::pread(&stranger, &mut found, 0).unwrap();
+    assert!(found == contents);
+}
+
 #[test]
 fn commits_finish_under_a_storm_of_signals() {
     const TEST: &str = "commits_finish_under_a_storm_of_signals";
