@@ -3,13 +3,13 @@
 //! A raw block carries a *mark*, out of band: it is freed by [`Heap::free_raw`] only, and only once, and no recovery of
 //! leaks ever takes it. A page's bitmap has one bit for each 16 bytes, so the upper half of it is unused where blocks have
 //! 32 bytes or more: bit `i` there marks block `i`. Raw requests below 32 bytes are served by that class. The mark of a
-//! span is the first bit of the upper half of its first page's bitmap.
+//! span stands in its first page's descriptor.
 //!
 //! # Marks are owned
 //! The mark is set when the block is allocated, and cleared before it is freed. So a marked block is live, whoever died
 //! when. In the other direction there is a stranger: an allocator that was held up may set a bit of the upper half for a
 //! moment, if the page held blocks of 16 or 24 bytes when it looked (see `small`; it finds the page's word changed, and
-//! clears the bit). Therefore a bit belongs to whoever has turned it from 0 to 1. A block whose mark is set already when it
+//! clears the bit); not in the descriptor, which only who has the span writes. Therefore a bit belongs to whoever has turned it from 0 to 1. A block whose mark is set already when it
 //! is allocated is not handed out, but given back after another was found. (A block that is not raw and has a stranger's bit
 //! over it, which takes such a delay, or a death in it, is taken for a raw one by a checked heap: it stays allocated.)
 
@@ -36,7 +36,7 @@ const TRIES: usize = 16;
 /// A block that could be raw, as the tables show it.
 struct Place {
     page: u64,
-    /// The bitmap word of the mark, and the mark in it.
+    /// The bitmap word of the mark, and the mark in it; nothing for a span.
     word: u32,
     mark: u64,
     /// The block's size class; none if it is a span.
@@ -110,7 +110,9 @@ impl Heap {
 
     /// The usable size of the live raw block at `block`, if there is one.
     pub(crate) fn raw_size(&self, block: NonNull<u8>) -> Option<u64> {
-        let place = self.raw.place(self.offset_of(block)).ok()?;
+        let offset = self.offset_of(block);
+        self.settle_around(offset);
+        let place = self.raw.place(offset).ok()?;
         self.raw.is_marked(&place).then_some(place.size_bytes)
     }
 
@@ -255,8 +257,8 @@ impl Raw {
             }
             Some(PageState::Head) if at == 0 && page + word.payload() <= self.committed() => Ok(Place {
                 page,
-                word: self.first_mark(),
-                mark: 1,
+                word: 0,
+                mark: 0,
                 class: None,
                 size_bytes: word.payload() * self.page_bytes(),
             }),
@@ -268,19 +270,33 @@ impl Raw {
     /// Marks the block at `offset`, which the caller has just allocated; `false` if somebody else owns the mark.
     fn set_mark(&self, offset: u64) -> bool {
         // SYNC mark: AcqRel, as for the block's bit: who clears the mark has read what its setter wrote before.
-        self.place(offset).is_ok_and(|place| {
-            self.bits(place.page, place.word).fetch_or(place.mark, Ordering::AcqRel) & place.mark == 0
+        self.place(offset).is_ok_and(|place| match place.class {
+            Some(_) => {
+                self.bits(place.page, place.word).fetch_or(place.mark, Ordering::AcqRel) & place.mark == 0
+            }
+            None => {
+                self.mark_span(place.page);
+                true
+            }
         })
     }
 
     /// Takes the block's mark away; `false` if it had none.
     fn clear_mark(&self, place: &Place) -> bool {
         // SYNC mark: before the block's bit is cleared, which is sequentially consistent: a page without bits has no marks.
-        self.bits(place.page, place.word).fetch_and(!place.mark, Ordering::AcqRel) & place.mark != 0
+        match place.class {
+            Some(_) => {
+                self.bits(place.page, place.word).fetch_and(!place.mark, Ordering::AcqRel) & place.mark != 0
+            }
+            None => self.descriptor(place.page).raw_span.swap(0, Ordering::AcqRel) != 0,
+        }
     }
 
     fn is_marked(&self, place: &Place) -> bool {
-        self.bits(place.page, place.word).load(Ordering::Acquire) & place.mark != 0
+        match place.class {
+            Some(_) => self.bits(place.page, place.word).load(Ordering::Acquire) & place.mark != 0,
+            None => self.is_span_marked(place.page),
+        }
     }
 
     /// How long the block could be where it stands, as it looks now; with `commit`, if memory is to be had.
@@ -316,12 +332,6 @@ impl Raw {
         (outside, dead)
     }
 
-    /// Whether the first page of a span has bits other than its mark.
-    pub(super) fn span_strays(&self, page: u64) -> bool {
-        let mark = |i| u64::from(i == self.first_mark());
-        (0..self.bitmap_words() as u32).any(|i| self.bits(page, i).load(Ordering::SeqCst) & !mark(i) != 0)
-    }
-
     /// How many of the page's blocks are raw, if it holds blocks of the class.
     pub(super) fn marked(&self, page: u64, class: &Class) -> u32 {
         if (class.size as usize) < SMALLEST {
@@ -331,19 +341,21 @@ impl Raw {
         (0..class.words).map(|i| marks(i).count_ones()).sum()
     }
 
-    /// Makes the span that begins with the page raw; `false` if somebody else owns the mark.
-    pub(super) fn mark_span(&self, page: u64) -> bool {
-        self.bits(page, self.first_mark()).fetch_or(1, Ordering::AcqRel) & 1 == 0
+    /// Makes the span that begins with the page raw.
+    pub(super) fn mark_span(&self, page: u64) {
+        self.descriptor(page).raw_span.store(1, Ordering::Release);
     }
 
     /// The page begins no raw span any more.
     pub(super) fn unmark_span(&self, page: u64) {
-        self.bits(page, self.first_mark()).fetch_and(!1, Ordering::AcqRel);
+        if self.is_span_marked(page) {
+            self.descriptor(page).raw_span.store(0, Ordering::Release);
+        }
     }
 
     /// Whether the span that begins with the page is raw.
     pub(super) fn is_span_marked(&self, page: u64) -> bool {
-        self.bits(page, self.first_mark()).load(Ordering::Relaxed) & 1 != 0
+        self.descriptor(page).raw_span.load(Ordering::Acquire) != 0
     }
 
     /// The bits of a page that holds blocks of the class which stand for nothing.

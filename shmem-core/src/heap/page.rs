@@ -52,7 +52,9 @@ pub(super) struct Descriptor {
     /// 1 if the page always has memory behind it: bytes of it may be read by who has not made sure that they are live.
     pub(super) kept: AtomicU64,
     /// 1 if blocks of the page may have been handed out for requests of smaller classes: sticky.
-    pub(super) lends: AtomicU64,
+    pub(super) lends: AtomicU32,
+    /// 1 if the page is the first one of a raw span. Nobody but who has the span, or the page in hand, writes it.
+    pub(super) raw_span: AtomicU32,
 }
 
 const _: () = {
@@ -64,6 +66,7 @@ const _: () = {
     assert!(offset_of!(Descriptor, groups) == 32);
     assert!(offset_of!(Descriptor, kept) == 48);
     assert!(offset_of!(Descriptor, lends) == 56);
+    assert!(offset_of!(Descriptor, raw_span) == 60);
 };
 
 /// On no list: full, or with too few free blocks to be worth it.
@@ -80,5 +83,14 @@ pub(crate) fn header_layout() -> crate::format_test::StoredLayout {
 
 #[cfg(test)]
 pub(crate) fn descriptor_layout() -> crate::format_test::StoredLayout {
-    crate::format_test::stored_layout!(Descriptor { word, listed, frees, partial, groups, kept, lends })
+    crate::format_test::stored_layout!(Descriptor {
+        word,
+        listed,
+        frees,
+        partial,
+        groups,
+        kept,
+        lends,
+        raw_span
+    })
 }

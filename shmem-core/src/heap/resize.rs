@@ -156,12 +156,13 @@ impl Raw {
                 // CRASH joining: bodies of the span, from the last on, lead to the claimed page.
                 crash_point!("join.body");
             }
-            // A bit of somebody who is about to clear it would be no mark.
-            let marked = !raw || self.mark_span(start);
+            if raw {
+                self.mark_span(start);
+            }
             // CRASH join-mark: the page before is marked, and free again when this is undone.
             crash_point!("join.marked");
-            if !marked || self.change(first, head, PageState::Body, before).is_none() {
-                self.part(start, claiming, before, all, raw && marked);
+            if self.change(first, head, PageState::Body, before).is_none() {
+                self.part(start, claiming, before, all, raw);
                 return false;
             }
             // CRASH joined: the span has no head, but for the claimed page.

@@ -49,6 +49,8 @@ impl Heap {
             for _ in 0..1 + heap.raw.committed() {
                 let Found::Run(first) = heap.find_run(pages) else { return None };
                 if heap.raw.claim_run(slot, first, pages) {
+                    // A raw span was freed as if it were none.
+                    heap.raw.unmark_span(first);
                     let (offset, usable) =
                         (heap.raw.page_at(first), (pages * heap.raw.page_bytes()) as usize);
                     let len = poison::handed_out(layout.size(), usable);

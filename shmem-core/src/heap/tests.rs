@@ -56,7 +56,13 @@ impl Commit for File {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let spent =
             self.calls_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        if spent.is_err() || offset + len > self.limit.load(Ordering::SeqCst) {
+        let limit = self.limit.load(Ordering::SeqCst);
+        if spent.is_err() || offset + len > limit {
+            // As disks do, and tmpfs does not.
+            let there = limit.saturating_sub(offset).min(len) / OS_PAGE * OS_PAGE;
+            if there > 0 {
+                rustix::fs::fallocate(&self.fd, FallocateFlags::KEEP_SIZE, offset, there).unwrap();
+            }
             return Err(FULL);
         }
         rustix::fs::fallocate(&self.fd, FallocateFlags::empty(), offset, len)

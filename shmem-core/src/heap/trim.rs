@@ -27,8 +27,8 @@ use crate::error::AllocError;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-/// The longest run that is punched at once: meanwhile nobody can have its pages.
-const LONGEST: u64 = 16 << 20;
+/// The longest run that is punched, or committed, at once: meanwhile nobody can have its pages, and who runs out of memory waits.
+const LONGEST: u64 = 4 << 20;
 /// How much is asked for again at once, where that much lies together.
 const STEP: u64 = 256 << 10;
 
@@ -176,7 +176,11 @@ impl Heap {
             crash_point!("recommit.committed");
             let (into, payload) = match committed {
                 Ok(()) => (PageState::Free, 0),
-                Err(_) => (PageState::Punched, 1),
+                // Some file systems leave what they had allocated before they ran out.
+                Err(_) => {
+                    let gone = self.commit.decommit(raw.page_at(first), len * raw.page_bytes());
+                    (PageState::Punched, u64::from(gone != Ok(true)))
+                }
             };
             raw.drop_bodies(first, 1..len, into, payload);
             raw.change(first, punching, into, payload);

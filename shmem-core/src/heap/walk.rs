@@ -143,6 +143,9 @@ impl Raw {
             if page < covered && state != PageState::Body && !resizing && is_as_seen(head) {
                 found("a page inside a span is not part of it");
             }
+            if strict && state != PageState::Head && self.is_span_marked(page) {
+                found("a page that begins no span is marked as a raw one");
+            }
             match state {
                 PageState::Free if payload != 0 => found("a free page has a payload"),
                 PageState::Free if strict && !self.is_empty(page) => found("a free page has live blocks"),
@@ -165,7 +168,7 @@ impl Raw {
                 }
                 PageState::Head => {
                     (head, covered) = (Some((page, word)), page + payload);
-                    if strict && self.span_strays(page) {
+                    if strict && !self.is_empty(page) {
                         found("a span has blocks of a size class");
                     }
                 }
@@ -190,7 +193,7 @@ impl Raw {
                     } else if strict && !live {
                         found("a page of a span that is gone was left behind");
                     } else if strict && !self.is_empty(page) {
-                        found("a page inside a span has blocks or marks");
+                        found("a page inside a span has blocks");
                     }
                 }
             }

@@ -320,7 +320,7 @@ impl Segment {
     }
 
     /// How many bytes of the block at `block` may be used; `None` if no live block of [`allocate`](Self::allocate) begins
-    /// there. Reads the heap's tables only, so any address may be asked about.
+    /// there. Looks at the heap's tables only, so any address may be asked about.
     #[doc(alias = "size")]
     #[doc(alias = "malloc_usable_size")]
     pub fn usable_size(&self, block: NonNull<u8>) -> Option<usize> {

@@ -237,6 +237,7 @@ fn memory_that_does_not_come_back_is_an_error() {
     let heap = segment.attach_in_slot(1);
     let mut span = heap.take(layout(100_000, 8), 1).unwrap();
     let given = heap.trim().unwrap();
+    let blocks = segment.file_blocks_bytes();
     segment.file.calls_left.store(0, Ordering::SeqCst);
     for size in [64, 5000, 500_000] {
         assert!(matches!(heap.allocate(layout(size, 8)), Err(FULL)), "{size}");
@@ -244,6 +245,9 @@ fn memory_that_does_not_come_back_is_an_error() {
     // SAFETY: live, with the layout it has.
     assert_eq!(unsafe { heap.grow_in_place(heap.pointer(&span), span.layout, 300_000) }, None);
     heap.assert_accounted();
+    // What was had all the same is given back at once.
+    assert_eq!(segment.file_blocks_bytes(), blocks);
+    assert_eq!(heap.stats().committed_bytes, (1 << 20) - given);
     // What is free is used.
     assert!(heap.shrink(&mut span, 50_000));
     heap.give(&heap.take(layout(40_000, 8), 2).unwrap());

@@ -217,15 +217,17 @@ fn a_mark_that_somebody_else_has_set_is_left_to_them() {
         heap.give_raw(&third);
         heap.assert_unused();
 
+        // It is nothing to a span, whose mark stands elsewhere.
         let span = heap.take_raw(layout(page_bytes as usize, 8), 1).unwrap();
         let page = (span.offset - segment.header.data_at) / page_bytes;
         heap.give_raw(&span);
         let (word, bit) = heap.bit(page, heap.first_mark_bit());
         word.fetch_or(bit, Ordering::SeqCst);
-        let other = heap.take_raw(layout(page_bytes as usize, 8), 1).unwrap();
-        assert_ne!(other.offset, span.offset);
+        let again = heap.take_raw(layout(page_bytes as usize, 8), 1).unwrap();
+        assert_eq!(again.offset, span.offset);
         word.fetch_and(!bit, Ordering::SeqCst);
-        heap.give_raw(&other);
+        assert!(heap.is_raw(again.offset), "the stranger takes nothing away");
+        heap.give_raw(&again);
         heap.assert_unused();
 
         // It is so in the last of the memory, too.
@@ -262,7 +264,8 @@ fn marks_of_what_is_not_live_are_found() {
             (page_of(&block), page_blocks, "a page has blocks beyond its end, or is being retired"),
             (page_of(&span), first + 1, "a span has blocks of a size class"),
             (page_of(&span), 0, "a span has blocks of a size class"),
-            (page_of(&span) + 1, first, "a page inside a span has blocks or marks"),
+            (page_of(&span), first, "a span has blocks of a size class"),
+            (page_of(&span) + 1, first, "a page inside a span has blocks"),
         ];
         for (page, i, what) in cases {
             assert_eq!(whats(), [""; 0]);
@@ -271,6 +274,11 @@ fn marks_of_what_is_not_live_are_found() {
             assert_eq!(whats(), [what], "bit {i}");
             assert_eq!(heap.check(), [], "a death may leave it");
             word.fetch_xor(bit, Ordering::SeqCst);
+        }
+        for page in [page_of(&block), page_of(&span) + 1, heap.raw.committed() - 1] {
+            heap.raw.mark_span(page);
+            assert_eq!(whats(), ["a page that begins no span is marked as a raw one"]);
+            heap.raw.unmark_span(page);
         }
         heap.give_raw(&block);
         heap.give_raw(&span);

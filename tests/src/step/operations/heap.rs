@@ -21,12 +21,14 @@ pub const ALL: &[Operation] = &[
         arrange: |scene| arrange(scene, 1, SPAN.size() as u64),
         ..PLAIN
     },
+    Operation { name: "borrow", build: Some(full), child: borrow_again, arrange: arrange_borrow, ..PLAIN },
     Operation { name: "zero-free-memory", child: zero, arrange: |scene| arrange(scene, 0, 4096), ..PLAIN },
 ];
 
 /// Those that have so many instructions that even a sample takes half a minute.
 pub const LONG_ONES: &[Operation] = &[
     Operation { name: "detach-with-cache", child: detach, arrange: arrange_detach, ..LARGE },
+    Operation { name: "borrow-first", build: Some(full), child: borrow, arrange: arrange_borrow, ..PLAIN },
     Operation { name: "trim", build: Some(free_pages), child: trim, arrange: arrange_trim, ..PLAIN },
     Operation {
         name: "recover-leaks",
@@ -100,6 +102,62 @@ fn detach(scene: &Scene) {
     let segment = scene.open();
     get_cache(&segment);
     region(|| drop(segment))
+}
+
+/// Takes every page there is, and every block of 64 bytes, but not all larger ones.
+fn full(segment: &Segment) {
+    let large = Layout::from_size_align(LENT, 8).expect("a layout");
+    let blocks: Vec<_> = (0..10).map(|_| take(segment, large)).collect();
+    for pages in [64, 8, 1] {
+        let span = Layout::from_size_align(pages << 12, 8).expect("a layout");
+        while segment.allocate(span).is_ok() {}
+    }
+    blocks.into_iter().step_by(2).for_each(|block| give(segment, block, large));
+    // The last one is borrowed, if none of a size between is left.
+    while segment.usable_size(take(segment, BLOCK)).is_some_and(|usable| usable < LENT) {}
+}
+
+/// Larger blocks, two a page.
+const LENT: usize = 2048;
+
+fn borrow(scene: &Scene) {
+    let segment = scene.open();
+    region(|| segment.allocate(BLOCK))
+}
+
+fn borrow_again(scene: &Scene) {
+    let segment = scene.open();
+    take(&segment, BLOCK);
+    region(|| segment.allocate(BLOCK))
+}
+
+fn arrange_borrow(scene: &Scene) -> Check {
+    let segment = scene.segment().clone();
+    let before = segment.memory();
+    let earlier_ones: HashSet<_> = segment.raw_blocks().into_iter().map(|(handle, _)| handle).collect();
+    Box::new(move |death: &Death| {
+        segment.recover();
+        let after = segment.memory();
+        let lost = nobodys(&after) - nobodys(&before);
+        assert!(lost == 0 || lost == LENT as u64 && !death.finished, "{lost} bytes are lost\n{after}");
+        // Whoever has a block of a page that lends gives it back as what it was asked for.
+        for (handle, usable) in segment.raw_blocks() {
+            let own = Layout::from_size_align(usable, 8).expect("a layout");
+            let layout = if earlier_ones.contains(&handle) { own } else { BLOCK };
+            give(&segment, segment.address_of(handle).expect("it stands there"), layout);
+        }
+        let memory = segment.memory();
+        assert_eq!((memory.raw_blocks, memory.bad_frees), (0, 0), "{memory}");
+        assert_eq!(nobodys(&memory), nobodys(&after));
+        give(&segment, take(&segment, SPAN), SPAN);
+        match after.raw_blocks - before.raw_blocks {
+            0 => Effect::Nothing,
+            more => {
+                assert_eq!(more, 1);
+                Effect::Whole
+            }
+        }
+    })
 }
 
 fn nobodys(stats: &HeapStats) -> u64 {
