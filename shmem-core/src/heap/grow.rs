@@ -18,8 +18,11 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// After so many looks somebody asks whether a claimant is dead.
 const DEAD_BY_NOW: u32 = 8;
 
+/// Memory is committed in steps that double what there is up to this size, and then add an eighth: the system overwrites what
+/// it gives, and every page is looked at before more is asked for.
+const DOUBLED_UP_TO: u64 = 1 << 20;
 /// The largest step in which memory is committed.
-const LARGEST_STEP: u64 = 32 << 20;
+const LARGEST_STEP: u64 = 256 << 20;
 
 /// What a look at every page has shown.
 #[derive(Default, PartialEq, Eq)]
@@ -112,8 +115,9 @@ impl Heap {
         if to > capacity {
             return Ok(false);
         }
-        let largest = LARGEST_STEP >> self.raw.header.heap_page_shift;
-        let step = committed.clamp(self.raw.first_pages(), largest);
+        let [doubled, largest] =
+            [DOUBLED_UP_TO, LARGEST_STEP].map(|bytes| bytes >> self.raw.header.heap_page_shift);
+        let step = committed.min(doubled).max(committed / 8).clamp(self.raw.first_pages(), largest);
         let wanted = to.max(committed + step).min(capacity);
         self.raw.commit_up_to(&*self.commit, to, wanted)?;
         Ok(true)

@@ -774,7 +774,11 @@ fn memory_is_committed_as_it_is_needed() {
         }
     }
     assert_eq!(blocks.len(), 1024);
-    assert_eq!(steps, (17..=26).map(|bit| 1 << bit).collect::<Vec<u64>>());
+    // Twice as much up to 1 MiB, 1 MiB more up to 8, an eighth more from there on.
+    assert_eq!(steps[..5], [17, 18, 19, 20, 21].map(|bit| 1 << bit));
+    assert_eq!(steps[5..12], [3, 4, 5, 6, 7, 8, 9].map(|mebibytes| mebibytes << 20));
+    assert!(steps[11..].windows(2).all(|pair| pair[1] > pair[0] && pair[1] <= pair[0] + pair[0] / 8));
+    assert_eq!(steps.last(), Some(&(64 << 20)));
     // Raising the capacity makes room at once.
     heap.mapping.capacity().store(128 << 20, Ordering::SeqCst);
     let span = heap.take(layout(60 << 20, 8), 5).unwrap();

@@ -325,8 +325,11 @@ fn whoever_has_lost_its_descriptor_is_told_instead_of_waiting_for_the_dead() {
     assert_eq!(told, [LockError::Refused, LockError::TimedOut, LockError::WouldBlock].map(|e| Ok(Err(e))));
     lock.lock_poisoned().unwrap().clear_poison();
     drop(poor);
-    s.recover();
-    assert_eq!(s.attached_pids(), [std::process::id()]);
+    // A byte is held a little longer while a child that another test spawns has the descriptors of this process.
+    until(|| {
+        s.recover();
+        s.attached_pids() == [std::process::id()]
+    });
     sound(&s);
 }
 

@@ -67,6 +67,9 @@ fn held() -> ! {
     panic!("an element to be destroyed holds a locked lock")
 }
 
+/// From so many bytes on a vector grows by less, where it stands.
+const LARGE: usize = 1 << 20;
+
 impl<'a, T: ShmSafe> VecMut<'a, T> {
     /// # Safety
     /// 1. As for [`ShmSafe::view`].
@@ -159,26 +162,28 @@ impl<'a, T: ShmSafe> VecMut<'a, T> {
         }
     }
 
+    /// Makes room for `capacity` elements, more than there is room for, where the vector's block stands; whether it could.
+    fn grow_where_it_stands(&mut self, capacity: usize) -> bool {
+        let old = self.cap as usize;
+        let Some(wanted) = capacity.checked_mul(size_of::<T>()).filter(|_| old > 0) else { return false };
+        // SAFETY: the block was allocated with this layout.
+        let layout = unsafe { Layout::from_size_align_unchecked(old * size_of::<T>(), align_of::<T>()) };
+        // SAFETY: it is the vector's own live block.
+        let grown =
+            unsafe { self.access.grow_in_place(NonNull::new_unchecked(self.first()).cast(), layout, wanted) };
+        if let Some(usable) = grown {
+            let cap = (usable / size_of::<T>()) as u64;
+            // SAFETY: the vector is ours; its block has that room now. No undo log is in force, or the block would not
+            // have grown.
+            unsafe { store(&raw mut (*self.at.as_ptr()).cap, cap) };
+        }
+        grown.is_some()
+    }
+
     /// Makes room for `capacity` elements, of which the first `live` (published or not) are kept.
     fn set_capacity(&mut self, live: usize, capacity: usize) -> Result<()> {
-        let old = self.cap as usize;
-        if old > 0
-            && capacity > old
-            && let Some(wanted) = capacity.checked_mul(size_of::<T>())
-        {
-            // SAFETY: the block was allocated with this layout.
-            let layout = unsafe { Layout::from_size_align_unchecked(old * size_of::<T>(), align_of::<T>()) };
-            // SAFETY: it is the vector's own live block.
-            let grown = unsafe {
-                self.access.grow_in_place(NonNull::new_unchecked(self.first()).cast(), layout, wanted)
-            };
-            if let Some(usable) = grown {
-                let cap = (usable / size_of::<T>()) as u64;
-                // SAFETY: the vector is ours; its block has that room now. No undo log is in force, or the block
-                // would not have grown.
-                unsafe { store(&raw mut (*self.at.as_ptr()).cap, cap) };
-                return Ok(());
-            }
+        if capacity > self.cap as usize && self.grow_where_it_stands(capacity) {
+            return Ok(());
         }
         // SAFETY: the first `live` elements are valid and exclusively ours.
         if unsafe { any_lock_held(self.first(), live) } {
@@ -193,14 +198,20 @@ impl<'a, T: ShmSafe> VecMut<'a, T> {
         Ok(())
     }
 
-    /// Makes room for `extra` elements behind the first `live`, at least doubling the capacity.
+    /// Makes room for `extra` elements behind the first `live`: a large block becomes an eighth longer where it stands, if it
+    /// can, or else the capacity is at least doubled.
     #[cold]
     #[inline(never)]
     fn grow(&mut self, live: usize, extra: usize) -> Result<()> {
         let too_large = AllocError::TooLarge { wanted_bytes: u64::MAX, align: align_of::<T>() as u32 };
         let wanted = live.checked_add(extra).ok_or(too_large)?;
         let least = if size_of::<T>() == 1 { 8 } else { 4 };
-        let ample = wanted.max(self.capacity().saturating_mul(2)).max(least);
+        let (capacity, bytes) = (self.capacity(), self.capacity().saturating_mul(size_of::<T>()));
+        // Nothing is moved then, and memory costs when it is had, used or not.
+        if bytes >= LARGE && self.grow_where_it_stands(wanted.max(capacity + capacity / 8)) {
+            return Ok(());
+        }
+        let ample = wanted.max(capacity.saturating_mul(2)).max(least);
         match self.set_capacity(live, ample) {
             // What is left may still do for what is needed.
             Err(e) if e.is_out_of_memory() && wanted < ample => self.set_capacity(live, wanted),
@@ -208,7 +219,8 @@ impl<'a, T: ShmSafe> VecMut<'a, T> {
         }
     }
 
-    /// Makes room for at least `additional` more elements; grows at least twofold, in place if it can.
+    /// Makes room for at least `additional` more elements, where the vector's block stands if that can be; grows at least
+    /// twofold, but from 1 MiB on, where it stands, by an eighth.
     ///
     /// # Errors
     /// See [`VecMut`].
