@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// After so many looks somebody asks whether a claimant is dead.
 const DEAD_BY_NOW: u32 = 8;
 
-/// Memory is committed in steps that double what there is up to this size, and then add an eighth: the system overwrites what
+/// Memory is committed in steps that double what there is up to this size, and then add a sixteenth: the system overwrites what
 /// it gives, and every page is looked at before more is asked for.
 const DOUBLED_UP_TO: u64 = 1 << 20;
 /// The largest step in which memory is committed.
@@ -117,7 +117,7 @@ impl Heap {
         }
         let [doubled, largest] =
             [DOUBLED_UP_TO, LARGEST_STEP].map(|bytes| bytes >> self.raw.header.heap_page_shift);
-        let step = committed.min(doubled).max(committed / 8).clamp(self.raw.first_pages(), largest);
+        let step = committed.min(doubled).max(committed / 16).clamp(self.raw.first_pages(), largest);
         let wanted = to.max(committed + step).min(capacity);
         self.raw.commit_up_to(&*self.commit, to, wanted)?;
         Ok(true)

@@ -198,7 +198,7 @@ impl<'a, T: ShmSafe> VecMut<'a, T> {
         Ok(())
     }
 
-    /// Makes room for `extra` elements behind the first `live`: a large block becomes an eighth longer where it stands, if it
+    /// Makes room for `extra` elements behind the first `live`: a large block becomes a sixteenth longer where it stands, if it
     /// can, or else the capacity is at least doubled.
     #[cold]
     #[inline(never)]
@@ -208,7 +208,7 @@ impl<'a, T: ShmSafe> VecMut<'a, T> {
         let least = if size_of::<T>() == 1 { 8 } else { 4 };
         let (capacity, bytes) = (self.capacity(), self.capacity().saturating_mul(size_of::<T>()));
         // Nothing is moved then, and memory costs when it is had, used or not.
-        if bytes >= LARGE && self.grow_where_it_stands(wanted.max(capacity + capacity / 8)) {
+        if bytes >= LARGE && self.grow_where_it_stands(wanted.max(capacity + capacity / 16)) {
             return Ok(());
         }
         let ample = wanted.max(capacity.saturating_mul(2)).max(least);
@@ -220,7 +220,7 @@ impl<'a, T: ShmSafe> VecMut<'a, T> {
     }
 
     /// Makes room for at least `additional` more elements, where the vector's block stands if that can be; grows at least
-    /// twofold, but from 1 MiB on, where it stands, by an eighth.
+    /// twofold, but from 1 MiB on, where it stands, by a sixteenth.
     ///
     /// # Errors
     /// See [`VecMut`].
