@@ -43,7 +43,7 @@ pub(super) struct Class {
 impl Class {
     const fn new(size: u32, page_bytes: u32) -> Self {
         let blocks = page_bytes / size;
-        let worth = if blocks < 32 { 1 } else { blocks / 16 };
+        let worth = if blocks < 64 { 1 } else { blocks / 32 };
         let words = blocks.div_ceil(64);
         Class { size, blocks, magic: u32::MAX / size + 1, words, worth, kept: 0, magazine_at: 0 }
     }
