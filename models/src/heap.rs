@@ -163,7 +163,7 @@ impl Heap {
         false
     }
 
-    fn be_lean(&self) {}
+    fn be_lean(&self, _: std::time::Duration) {}
 
     fn out_of_memory(&self, _: usize) -> AllocError {
         AllocError::OutOfMemory

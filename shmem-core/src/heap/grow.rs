@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 /// How long a claim under way may keep others from reporting that memory ran out. A claim takes microseconds; one
 /// that is older belongs to a process that died or was stopped in it.
-const PATIENCE: Duration = Duration::from_millis(250);
+pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 
 /// After so many looks somebody asks whether a claimant is dead.
 const DEAD_BY_NOW: u32 = 8;

@@ -22,11 +22,13 @@
 //! This file needs `unsafe`: it turns places in the slot table into references to mapped atomics.
 
 use super::Heap;
+use super::grow::PATIENCE;
 use super::page::{MAX_PAYLOAD, PageState, Word};
 use super::raw::{FREE_LIST, Raw};
 use crate::crash::crash_point;
 use crate::mapping::superblock::{SLOT_INTENT_AT, SLOT_SIZE};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 /// What an operation does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -224,6 +226,8 @@ impl Raw {
     pub(super) fn drop_claim(&self, first: u64, claiming: Word, head: u64, bodies: std::ops::Range<u64>) {
         let end = head + bodies.end;
         self.drop_bodies(head, bodies, PageState::Free, 0);
+        // A raw span may have been freed as if it were none.
+        self.unmark_span(first);
         self.change(first, claiming, PageState::Free, 0);
         // CRASH dropped: free pages on no list, which `heal` finds.
         crash_point!("span.dropped");
@@ -255,7 +259,10 @@ impl Heap {
             _ => false,
         };
         if let Some(participants) = self.participants().filter(|_| !is_settled) {
-            participants.settle_dead();
+            let begun = Instant::now();
+            while !participants.settle_dead() && begun.elapsed() < PATIENCE {
+                std::thread::yield_now();
+            }
         }
     }
 

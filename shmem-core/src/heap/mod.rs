@@ -87,12 +87,13 @@ use crate::mapping::commit::Commit;
 use crate::mapping::registry;
 use crate::mapping::superblock::FixedHeader;
 use crate::participant::Participants;
+use lend::Lean;
 use raw::Raw;
 use small::Slot;
 use std::alloc::Layout;
 use std::collections::HashMap;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 /// The heap of one segment, through one mapping of this process.
@@ -109,8 +110,7 @@ pub(crate) struct Heap {
     epoch: registry::Epoch,
     /// See [`quick_base`](Heap::quick_base).
     quick_base: usize,
-    /// For how many requests more larger blocks are borrowed at once, see `lend`.
-    lean: AtomicU32,
+    lean: Lean,
     /// Claims this process has waited for in vain: page and word. Never blocked on.
     abandoned: Mutex<HashMap<u64, u64>>,
     /// Held while committing. Never blocked on.
@@ -177,7 +177,7 @@ impl Heap {
             participants: OnceLock::new(),
             #[cfg(test)]
             everybodys_slot: OnceLock::new(),
-            lean: AtomicU32::new(0),
+            lean: Lean::no(),
             abandoned: Mutex::default(),
             growing: Mutex::default(),
             checked: false,

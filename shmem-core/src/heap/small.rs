@@ -24,6 +24,7 @@ use std::alloc::Layout;
 use std::cell::Cell;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
+use std::time::Instant;
 
 thread_local! {
     static THREAD: Cell<u32> = const { Cell::new(u32::MAX) };
@@ -140,14 +141,17 @@ impl Heap {
             }
             None
         };
+        let begun = Instant::now();
         if self.is_lean()
             && let Some(block) = attempt(self).or_else(|| self.borrow(class, layout))
         {
             return Ok(block);
         }
-        self.until_exhausted(layout.size(), 1, &mut attempt).or_else(|error| {
-            let block = self.borrow(class, layout).ok_or(error)?;
-            self.be_lean();
+        self.until_exhausted(layout.size(), 1, &mut attempt).or_else(|_| {
+            // As often as it takes: others borrow, and have pages in hand meanwhile.
+            let or_borrow = |heap: &Heap| attempt(heap).or_else(|| heap.borrow(class, layout));
+            let block = self.until_exhausted(layout.size(), 1, or_borrow)?;
+            self.be_lean(begun.elapsed());
             Ok(block)
         })
     }

@@ -49,8 +49,6 @@ impl Heap {
             for _ in 0..1 + heap.raw.committed() {
                 let Found::Run(first) = heap.find_run(pages) else { return None };
                 if heap.raw.claim_run(slot, first, pages) {
-                    // A raw span was freed as if it were none.
-                    heap.raw.unmark_span(first);
                     let (offset, usable) =
                         (heap.raw.page_at(first), (pages * heap.raw.page_bytes()) as usize);
                     let len = poison::handed_out(layout.size(), usable);
@@ -273,6 +271,8 @@ impl Raw {
             // CRASH free-span: the intent says which pages are still to be freed.
             crash_point!("span.unclaimed");
             self.drop_bodies(first, 1..len, PageState::Free, 0);
+            // Somebody may free a raw span as if it were none.
+            self.unmark_span(first);
             // Listed at once and last: who searched a half-listed run would take its middle and leave pieces.
             if self.change(first, claiming, PageState::Free, 0).is_some() {
                 crash_point!("span.free");

@@ -169,7 +169,6 @@ impl Raw {
     /// Takes a span apart: see `span`.
     fn sweep_span(&self, slot: Option<u32>, first: u64, len: u64) {
         self.clear_bits(first, |_| !0);
-        self.unmark_span(first);
         if self.free_run(slot, self.page_at(first), 1).is_err() {
             debug_assert!(false, "a span of {len} pages that nobody else can free");
         }

@@ -122,7 +122,9 @@ impl Participants {
         if !self.is_dead(index) {
             return Recovered::No;
         }
-        self.release(index);
+        if !self.release(index) {
+            return Recovered::Refused;
+        }
         if own.is_some_and(|own| self.run_steps(index, own)) {
             crash_point!("dead.undone");
             self.give_up(index);
@@ -142,8 +144,7 @@ impl Participants {
         if record.state.compare_exchange(FREE, ATTACHED, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             return Some(true);
         }
-        self.release(index);
-        Some(self.run_steps(index, own))
+        Some(self.release(index) && self.run_steps(index, own))
     }
 
     /// Releases the locks of every dead process, and frees its slots. Waits for nobody.
@@ -172,22 +173,26 @@ impl Participants {
         self.steps().iter().all(|step| step(index))
     }
 
-    /// Has what dead threads were doing to pages of the heap undone or completed. Waits for nobody; takes no lock.
-    pub(crate) fn settle_dead(&self) {
-        let mut asked = None;
+    /// Has what dead threads were doing to pages of the heap undone or completed; `false` if somebody else is at it. Waits for
+    /// nobody; takes no lock.
+    pub(crate) fn settle_dead(&self) -> bool {
+        let (mut asked, mut settled) = (None, true);
         for (_, slot) in self.slots().filter(|(_, slot)| slot.has_intent()) {
             let process = slot.process();
             if let Some(record) = process.filter(|_| process != asked) {
-                self.release_if_dead(record);
+                settled &= self.release_if_dead(record) != Recovered::Underway;
                 asked = process;
             }
         }
+        settled
     }
 
     /// Steps 0b to 3: settles what the dead process with this record was doing in the heap, releases its locks, and frees its
     /// slots.
-    fn release(&self, dead: u32) {
-        let file_len = self.file().len().unwrap_or(0);
+    ///
+    /// `false` if notes cannot be followed, because somebody has closed the file's descriptor: nothing was done.
+    fn release(&self, dead: u32) -> bool {
+        let Ok(file_len) = self.file().len() else { return false };
         let slots = || self.slots().filter(|(_, slot)| slot.process() == Some(dead));
         for (index, _) in slots().filter(|(_, slot)| slot.has_intent()) {
             // CRASH settle: the intent stays until the slot is free, and what is settled is settled.
@@ -228,6 +233,7 @@ impl Participants {
             slot.bury();
             crash_point!("dead.buried");
         }
+        true
     }
 
     /// The word at `at`, which came from [`noted`](Self::noted), whatever stands there and whether there is memory or not.

@@ -17,6 +17,9 @@ use std::time::Duration;
 /// Bytes that are held by others, and where the rest of the file stands.
 struct Bytes(Arc<Mutex<BTreeSet<u32>>>, usize);
 
+/// As one of the bytes: the file's descriptor is closed.
+const CLOSED: u32 = u32::MAX;
+
 impl SegmentFile for Bytes {
     fn hold(&self, index: u32) -> io::Result<Option<HeldByte>> {
         Ok((!self.0.lock().unwrap().contains(&index)).then(HeldByte::nothing))
@@ -28,6 +31,9 @@ impl SegmentFile for Bytes {
         Ok(self.0.lock().unwrap().contains(&index))
     }
     fn len(&self) -> io::Result<u64> {
+        if self.0.lock().unwrap().contains(&CLOSED) {
+            return Err(io::ErrorKind::Other.into());
+        }
         Ok(1 << 20)
     }
     fn word(&self, offset: u64) -> io::Result<u32> {
@@ -410,4 +416,21 @@ fn a_slot_whose_thread_is_gone_is_given_back_with_its_last_lock() {
     assert!(!is_free(2), "it may try again");
     late.part();
     assert!(is_free(2));
+}
+
+#[test]
+fn who_cannot_follow_notes_leaves_them_to_others() {
+    let table = table();
+    table.participants.set_steps(&KINDS, vec![]);
+    table.dead();
+    let slot = table.slot(3, 1);
+    table.lock(slot, 5);
+    let held = table.word(5);
+    // After it has asked who is dead.
+    table.bytes.lock().unwrap().insert(CLOSED);
+    assert_eq!(table.participants.recover_if_dead(1), Recovered::Refused);
+    assert_eq!((table.word(5), table.participants.slot(3).unwrap().process()), (held, Some(1)));
+    table.bytes.lock().unwrap().remove(&CLOSED);
+    assert_eq!(table.participants.recover_if_dead(1), Recovered::Yes);
+    assert_eq!((table.word(5), table.participants.slot(3).unwrap().process()), (RELEASED, None));
 }
