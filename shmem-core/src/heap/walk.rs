@@ -104,13 +104,14 @@ impl Raw {
         if header.layout.load(Ordering::Acquire) != super::page::LAYOUT {
             return fail(HEAP_AT, "the heap's layout is not the one this library uses");
         }
+        // Before the capacity: both may be raised meanwhile, that one first.
+        let committed = header.committed.load(Ordering::Acquire);
         // SAFETY: inside the first page, which is committed; 8-aligned; atomics may be shared.
         let state: &State = unsafe { &*self.at(STATE_AT).cast() };
         let capacity = state.capacity.load(crate::primitive::Ordering::Acquire);
         if capacity > self.header.max_capacity || !capacity.is_multiple_of(self.page_bytes()) {
             return fail(STATE_AT + 8, "the capacity makes no sense");
         }
-        let committed = header.committed.load(Ordering::Acquire);
         if committed > capacity >> self.header.heap_page_shift {
             return fail(HEAP_AT + 8, "more heap pages are committed than the capacity allows");
         }
@@ -163,7 +164,8 @@ impl Raw {
                     }
                     Some(_) => {}
                 },
-                PageState::Head if payload == 0 || page + payload > committed => {
+                // It may have grown beyond what was committed when this began.
+                PageState::Head if payload == 0 || page + payload > self.committed() => {
                     found("a span has an impossible length")
                 }
                 PageState::Head => {

@@ -311,6 +311,37 @@ fn memory_is_given_back_while_others_work() {
     }
 }
 
+#[test]
+fn a_check_while_memory_grows_finds_nothing() {
+    for _ in 0..20 {
+        let segment = Segment::new(256 << 20, 1 << 20, false);
+        let (one, two) = (segment.attach_in_slot(1), segment.attach());
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let checker = scope.spawn(|| {
+                while !stop.load(Ordering::SeqCst) {
+                    assert_eq!(two.check(), []);
+                }
+            });
+            let mut span = one.take(layout(100_000, 8), 1).unwrap();
+            for capacity in 1..=48u64 {
+                one.mapping.capacity().store(capacity << 20, Ordering::SeqCst);
+                let wanted = (capacity as usize - 1) << 20;
+                // SAFETY: live, with the layout it has.
+                if let Some(usable) = unsafe { one.grow_in_place(one.pointer(&span), span.layout, wanted) } {
+                    span.layout = layout(usable, 8);
+                }
+            }
+            assert!(span.layout.size() >= 40 << 20, "it has grown where it stands");
+            stop.store(true, Ordering::SeqCst);
+            checker.join().unwrap();
+            // SAFETY: live, with the layout it has.
+            unsafe { one.deallocate(one.pointer(&span), span.layout) };
+        });
+        one.assert_unused();
+    }
+}
+
 // ---- deaths --------------------------------------------------------------------------------------------
 
 /// Something that changes several pages.
