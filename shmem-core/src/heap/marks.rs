@@ -9,9 +9,10 @@
 //! The mark is set when the block is allocated, and cleared before it is freed. So a marked block is live, whoever died
 //! when. In the other direction there is a stranger: an allocator that was held up may set a bit of the upper half for a
 //! moment, if the page held blocks of 16 or 24 bytes when it looked (see `small`; it finds the page's word changed, and
-//! clears the bit); not in the descriptor, which only who has the span writes. Therefore a bit belongs to whoever has turned it from 0 to 1. A block whose mark is set already when it
-//! is allocated is not handed out, but given back after another was found. (A block that is not raw and has a stranger's bit
-//! over it, which takes such a delay, or a death in it, is taken for a raw one by a checked heap: it stays allocated.)
+//! clears the bit); not in the descriptor, which only who has the span writes. Therefore a bit belongs to whoever has turned
+//! it from 0 to 1. A block whose mark is set already when it is allocated is not handed out, but given back after another was
+//! found. (A block that is not raw and has a stranger's bit over it, which takes such a delay, or a death in it, is taken for a
+//! raw one by a checked heap: it stays allocated.)
 
 use super::Heap;
 use super::classes::Class;

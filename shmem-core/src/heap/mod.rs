@@ -6,7 +6,8 @@
 //! A **page** is 4, 16 or 64 KiB (by the segment's greatest size). A **block** up to half a page is one of many equal
 //! ones in a page of its **size class**; a larger one is a **span** of whole pages. Out of band stand, for each page, a
 //! **descriptor** and a **bitmap** with one bit for each block. A thread's **cache** has **magazines** of blocks that are free
-//! for it alone. A page **lends** once a block of it has served a request of a smaller class (see `lend`). A **raw** block was asked for as bytes, and bears a mark (see `marks`).
+//! for it alone. A page **lends** once a block of it has served a request of a smaller class (see `lend`). A **raw** block
+//! was asked for as bytes, and bears a mark (see `marks`).
 //!
 //! # What is the truth
 //! The first word of each descriptor says what the page is, the bitmap which of its blocks are taken. Nothing else
