@@ -37,11 +37,17 @@ fn leaves_nothing(suite: &str, report: &str) {
 /// A run that is sabotaged fails, and counts what was broken under `count`.
 #[track_caller]
 fn fails(suite: &str, sabotage: &str, count: &str) {
+    fails_by(suite, sabotage, &[count]);
+}
+
+/// As [`fails`]; it depends on who comes first under which of `counts`.
+#[track_caller]
+fn fails_by(suite: &str, sabotage: &str, counts: &[&str]) {
     let _watchdog = Watchdog::test(sabotage);
     let arguments = [suite, "--seconds", "20", "--patience", "2", "--sabotage", sabotage];
     let (output, report) = torture(&arguments);
     assert_eq!(output.status.code(), Some(1), "{suite} with {sabotage}:\n{report}");
-    assert!(number(&report, count) > 0, "{suite} with {sabotage}:\n{report}");
+    assert!(counts.iter().any(|count| number(&report, count) > 0), "{suite} with {sabotage}:\n{report}");
     assert!(report.contains("finding after"), "{report}");
     leaves_nothing(suite, &report);
 }
@@ -95,7 +101,8 @@ fn a_hang_is_reported_with_what_it_waits_for() {
 #[test]
 fn broken_blocks_are_reported() {
     fails("heap", "twice", "double");
-    fails("heap", "free", "corrupt");
+    // Found not to be live, or with what the next owner wrote.
+    fails_by("heap", "free", &["corrupt", "double"]);
     fails("allocate-loop", "twice", "double");
     fails("allocate-loop", "keep", "corrupt");
     fails("allocate-loop", "wait", "stuck");
