@@ -15,7 +15,7 @@
 //! raw one by a checked heap: it stays allocated.)
 
 use super::Heap;
-use super::classes::Class;
+use super::classes::{Class, Classes};
 use super::page::{MAX_PAYLOAD, PageState};
 use super::poison;
 use super::raw::Raw;
@@ -46,9 +46,13 @@ struct Place {
 }
 
 impl Place {
-    /// What the block, which was asked for with `layout`, could have been asked for with.
-    fn serves(&self, layout: Layout) -> Layout {
-        let size = if self.class.is_some() { self.size_bytes as usize } else { layout.size() };
+    /// What the block, which was asked for with `layout`, could have been asked for with: one of its own class, if it is lent.
+    fn serves(&self, layout: Layout, classes: &Classes) -> Layout {
+        let layout = with_mark(layout);
+        let size = match classes.of(layout.size(), layout.align()) == self.class {
+            true => layout.size(),
+            false => self.size_bytes as usize,
+        };
         Layout::from_size_align(size, layout.align()).unwrap_or(layout)
     }
 }
@@ -139,7 +143,7 @@ impl Heap {
     ) -> Result<usize, AllocError> {
         let refused = |possible_bytes| cannot_expand(least, possible_bytes);
         let place = self.raw_place(block, layout).ok_or(refused(0))?;
-        let layout = place.serves(layout);
+        let layout = place.serves(layout, self.raw.classes);
         let (mut target, mut commit) = (preferred.max(least), true);
         for _ in 0..TRIES {
             // SAFETY: by the caller.
@@ -175,7 +179,7 @@ impl Heap {
         let place = self.raw_place(block, layout).ok_or(cannot_expand(least, 0))?;
         if place.class.is_some() {
             // SAFETY: by the caller.
-            let usable = unsafe { self.grow_in_place(block, place.serves(layout), least) };
+            let usable = unsafe { self.grow_in_place(block, place.serves(layout, self.raw.classes), least) };
             return usable
                 .map(|usable| NonNull::slice_from_raw_parts(block, usable))
                 .ok_or(cannot_expand(least, place.size_bytes));
