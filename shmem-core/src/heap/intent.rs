@@ -40,8 +40,6 @@ pub(super) enum Doing {
     Resize = 2,
     /// Puts pages before a span; the pages are all it will have.
     Join = 3,
-    /// The same, and the span is raw.
-    JoinRaw = 4,
 }
 
 /// An intent: bits 0–3 what, bits 4–31 the first page, bits 32–59 how many pages.
@@ -63,7 +61,6 @@ impl Intent {
             1 => Doing::Run,
             2 => Doing::Resize,
             3 => Doing::Join,
-            4 => Doing::JoinRaw,
             _ => return None,
         };
         Some(Intent { doing, first: (word >> 4) & MAX_PAYLOAD, len: (word >> 32) & MAX_PAYLOAD })
@@ -197,25 +194,19 @@ impl Raw {
                     self.drop_claim(first + at, word, first, at + 1..len);
                 }
             }
-            Doing::Join | Doing::JoinRaw => {
-                let raw = doing == Doing::JoinRaw;
+            Doing::Join => {
                 let word = self.word(first);
                 if !word.is(PageState::Claiming, ours) {
                     return;
                 }
                 // Until the old head is a body it ends where the new span is to end, and no other page does.
                 match (1..len).find(|at| self.word(first + at).is(PageState::Head, len - at)) {
-                    Some(before) => self.part(first, word, before, len, raw),
+                    Some(before) => self.part(first, word, before, len),
                     None if (1..len).all(|at| self.word(first + at).is(PageState::Body, at)) => {
-                        self.join(first, word, len, raw);
+                        self.join(first, word, len);
                     }
                     // Somebody has freed the span, or changed its length, and did not have this settled before.
-                    None => {
-                        if raw {
-                            self.unmark_span(first);
-                        }
-                        self.drop_claim(first, word, first, 1..len);
-                    }
+                    None => self.drop_claim(first, word, first, 1..len),
                 }
             }
         }
@@ -226,7 +217,7 @@ impl Raw {
     pub(super) fn drop_claim(&self, first: u64, claiming: Word, head: u64, bodies: std::ops::Range<u64>) {
         let end = head + bodies.end;
         self.drop_bodies(head, bodies, PageState::Free, 0);
-        // A raw span may have been freed as if it were none.
+        // Set by who was to put the page before a raw span, or left by who freed such a one as if it were none.
         self.unmark_span(first);
         self.change(first, claiming, PageState::Free, 0);
         // CRASH dropped: free pages on no list, which `heal` finds.
@@ -287,7 +278,7 @@ mod tests {
 
     #[test]
     fn words() {
-        for doing in [Doing::Run, Doing::Resize, Doing::Join, Doing::JoinRaw] {
+        for doing in [Doing::Run, Doing::Resize, Doing::Join] {
             for (first, len) in [(0, 1), (MAX_PAYLOAD, MAX_PAYLOAD), (77, 3)] {
                 let intent = Intent { doing, first, len };
                 assert_eq!(Intent::decode(intent.encode()), Some(intent));

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// However long a look at all pages takes, memory that has come back is found within this time, and the next look.
-const LONGEST: Duration = Duration::from_millis(100);
+pub(super) const LONGEST: Duration = Duration::from_millis(100);
 
 /// Whether to borrow without having looked at every page. A hint of this process.
 pub(super) struct Lean {

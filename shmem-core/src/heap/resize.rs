@@ -130,9 +130,7 @@ impl Raw {
     /// Makes the free pages from `start` on and the span at `first` behind them one span.
     fn join_run(&self, slot: u32, start: u64, first: u64, head: Word) -> bool {
         let (before, all) = (first - start, first - start + head.payload());
-        let raw = self.is_span_marked(first);
-        let doing = if raw { Doing::JoinRaw } else { Doing::Join };
-        self.intending(Some(slot), Intent { doing, first: start, len: all }, |by| {
+        self.intending(Some(slot), Intent { doing: Doing::Join, first: start, len: all }, |by| {
             let word = self.word(start);
             if word.state() != Some(PageState::Free) {
                 return false;
@@ -156,34 +154,31 @@ impl Raw {
                 // CRASH joining: bodies of the span, from the last on, lead to the claimed page.
                 crash_point!("join.body");
             }
-            if raw {
+            if self.is_span_marked(first) {
                 self.mark_span(start);
             }
             // CRASH join-mark: the page before is marked, and free again when this is undone.
             crash_point!("join.marked");
             if self.change(first, head, PageState::Body, before).is_none() {
-                self.part(start, claiming, before, all, raw);
+                self.part(start, claiming, before, all);
                 return false;
             }
             // CRASH joined: the span has no head, but for the claimed page.
             crash_point!("join.joined");
-            self.join(start, claiming, all, raw)
+            self.join(start, claiming, all)
         })
     }
 
     /// Completes [`join_run`](Self::join_run), when the span's old head is a body.
-    pub(super) fn join(&self, start: u64, claiming: Word, all: u64, raw: bool) -> bool {
-        if raw {
-            (1..all).for_each(|at| self.unmark_span(start + at));
-        }
+    pub(super) fn join(&self, start: u64, claiming: Word, all: u64) -> bool {
+        (1..all).for_each(|at| self.unmark_span(start + at));
         // CRASH unmarked: as joined; all marks but the claimed page's are cleared.
         crash_point!("join.unmarked");
         self.change(start, claiming, PageState::Head, all).is_some()
     }
 
     /// Undoes [`join_run`](Self::join_run), before the span's old head has changed: it is the page `start + before`.
-    /// `raw`: the new first page may have its mark.
-    pub(super) fn part(&self, start: u64, claiming: Word, before: u64, all: u64, raw: bool) {
+    pub(super) fn part(&self, start: u64, claiming: Word, before: u64, all: u64) {
         for at in before + 1..all {
             let body = self.word(start + at);
             if body.is(PageState::Body, at) {
@@ -191,9 +186,6 @@ impl Raw {
                 // CRASH part: some bodies are the old head's again; who settles it goes on.
                 crash_point!("join.parted");
             }
-        }
-        if raw {
-            self.unmark_span(start);
         }
         self.drop_claim(start, claiming, start, 1..before);
     }

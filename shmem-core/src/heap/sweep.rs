@@ -74,6 +74,7 @@ impl Heap {
                 }
                 Some(PageState::Claiming) => {
                     raw.clear_bits(page, |_| !0);
+                    raw.unmark_span(page);
                     swept.stray_pages += u64::from(raw.change(page, word, PageState::Free, 0).is_some());
                     // CRASH sweep-claim: its bodies have no live head, and go next.
                     crash_point!("sweep.claim");

@@ -194,7 +194,7 @@ fn what_comes_back_is_found_soon() {
     let spans = others.extract_if(.., |block| block.layout.size() == page).collect::<Vec<_>>();
     spans.iter().for_each(|block| other.give(block));
     assert!(other.trim().unwrap() > 0);
-    std::thread::sleep(std::time::Duration::from_millis(150));
+    std::thread::sleep(lend::LONGEST + lend::LONGEST / 2);
     blocks.push(heap.take(layout(40, 8), 3).unwrap());
     assert_eq!(blocks.last().unwrap().block, 40, "nothing is borrowed any more");
     blocks.iter().chain(&others).for_each(|block| heap.give(block));
