@@ -52,6 +52,7 @@ impl Program {
         let arguments: Vec<String> = std::env::args().collect();
         let segment = || Segment::shared(&arguments[2]);
         match &*arguments[1] {
+            // With room to spare: in a full segment a value may get larger blocks the second time, and use more.
             "write" => self.write(
                 &segment().size(64 << 20).max_size(256 << 20).create().expect("a segment"),
                 &segment().open().expect("a second mapping"),
